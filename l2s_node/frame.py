@@ -1,0 +1,125 @@
+"""Frame: one picture as a room hands it out, in its native pixel format, top row first, never converted."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+
+class PixelFormat(enum.Enum):
+    """Native pixel formats (fourcc names as NDI spells them) and the planes that each one has.
+
+    ======  =======================================================================  ==========
+    format  planes, all ``uint8``                                                    range
+    ======  =======================================================================  ==========
+    UYVY    ``(h, 2w)``: U Y0 V Y1, 4:2:2; w even                                    limited
+    UYVA    the UYVY plane, then alpha ``(h, w)``                                    limited
+    NV12    Y ``(h, w)``, then UV ``(⌈h/2⌉, 2⌈w/2⌉)`` interleaved, 4:2:0             limited
+    I420    Y ``(h, w)``, U and V ``(⌈h/2⌉, ⌈w/2⌉)``, 4:2:0                          limited
+    BGRA    ``(h, w, 4)`` with alpha                                                 full
+    BGRX    ``(h, w, 4)``, fourth byte unused                                        full
+    RGBA    ``(h, w, 4)`` with alpha                                                 full
+    RGBX    ``(h, w, 4)``, fourth byte unused                                        full
+    ======  =======================================================================  ==========
+
+    Planes may be strided views (rows padded by the sender); the last axis is always contiguous.
+    """
+
+    UYVY = "UYVY"
+    UYVA = "UYVA"
+    NV12 = "NV12"
+    I420 = "I420"
+    BGRA = "BGRA"
+    BGRX = "BGRX"
+    RGBA = "RGBA"
+    RGBX = "RGBX"
+
+    @property
+    def is_rgb(self) -> bool:
+        """Packed RGB in full range (the others are Y'CbCr in limited range)."""
+        return self in _RGB
+
+    @property
+    def has_alpha(self) -> bool:
+        return self in _ALPHA
+
+
+_RGB = frozenset({PixelFormat.BGRA, PixelFormat.BGRX, PixelFormat.RGBA, PixelFormat.RGBX})
+_ALPHA = frozenset({PixelFormat.UYVA, PixelFormat.BGRA, PixelFormat.RGBA})
+
+
+def plane_shapes(fmt: PixelFormat, width: int, height: int) -> tuple[tuple[int, ...], ...]:
+    """The shape of each plane of a `width`×`height` frame.
+
+    Raises:
+        ValueError: UYVY or UYVA with an odd width: two pixels share one U and V.
+    """
+    half = ((height + 1) // 2, (width + 1) // 2)
+    if fmt in (PixelFormat.UYVY, PixelFormat.UYVA):
+        if width % 2:
+            raise ValueError(f"{fmt.value} needs an even width, not {width}")
+        packed = (height, 2 * width)
+        return (packed,) if fmt is PixelFormat.UYVY else (packed, (height, width))
+    if fmt is PixelFormat.NV12:
+        return (height, width), (half[0], 2 * half[1])
+    if fmt is PixelFormat.I420:
+        return (height, width), half, half
+    return ((height, width, 4),)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture.
+
+    Attributes:
+        planes: ``uint8`` arrays as `PixelFormat` lays them out. They belong to whoever made the frame and stay
+            valid until that source's next-but-one ``read`` (a sink must be done with them when ``write`` returns).
+        format: how to read `planes`.
+        width: pixels in a row.
+        height: rows.
+        seconds: ``time.monotonic()`` when the picture arrived here.
+        number: counts this source's pictures from 0; a gap means that pictures were dropped.
+        rate: frames a second as the source states them, or None where it states none.
+    """
+
+    planes: tuple[np.ndarray, ...]
+    format: PixelFormat
+    width: int
+    height: int
+    seconds: float
+    number: int
+    rate: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        want = plane_shapes(self.format, self.width, self.height)
+        got = tuple(p.shape for p in self.planes)
+        if got != want:
+            raise ValueError(f"{self.format.value} {self.width}x{self.height} needs planes {want}, got {got}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.width, self.height
+
+    def __repr__(self) -> str:
+        return f"Frame({self.format.value} {self.width}x{self.height} #{self.number} @{self.seconds:.3f}s)"
+
+
+def blank(fmt: PixelFormat, width: int, height: int) -> tuple[np.ndarray, ...]:
+    """New planes showing opaque black (limited range: Y 16, U and V 128)."""
+    planes = tuple(np.zeros(shape, np.uint8) for shape in plane_shapes(fmt, width, height))
+    if fmt in (PixelFormat.UYVY, PixelFormat.UYVA):
+        planes[0][:, 0::2] = 128
+        planes[0][:, 1::2] = 16
+    elif fmt in (PixelFormat.NV12, PixelFormat.I420):
+        planes[0][:] = 16
+        for chroma in planes[1:]:
+            chroma[:] = 128
+    if fmt is PixelFormat.UYVA:
+        planes[1][:] = 255
+    if fmt.is_rgb:
+        planes[0][..., 3] = 255
+    return planes
