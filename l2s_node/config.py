@@ -1,0 +1,297 @@
+"""Where things lie, and the frozen settings that a run starts with (command line over one TOML file).
+
+What can change while the show runs is a knob (`params.py`), not a setting. `RunConfig` holds only what is fixed at
+start, plus the knobs' start values as they were written, which `params.Board` parses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from l2s_node.errors import ConfigError
+
+NAME = "l2s"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+ENGINES = ("auto", "eager", "inductor", "openvino", "onnxruntime", "tensorrt")
+ON_LOSS = ("hold", "bypass", "black", "pattern")
+
+
+def assets() -> Path:
+    """The folder that holds `shaders` and `presets`: inside an installed package, beside it in a checkout.
+
+    Raises:
+        ConfigError: neither is there; the installation is incomplete.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "assets", package.parent):
+        if (folder / "presets").is_dir():
+            return folder
+    raise ConfigError(f"the presets of l2s-node are neither in {package} nor beside it: install it again")
+
+
+def home() -> Path:
+    """The user's own folder, `$L2S_HOME` or `~/.l2s`. It need not exist."""
+    return Path(os.environ.get("L2S_HOME") or Path.home() / ".l2s")
+
+
+def preset_folders() -> tuple[Path, ...]:
+    """Where presets are looked for, first hit wins; new ones are saved in the first. Folders need not exist.
+
+    The working directory is not among them: where a show is started from must not change what it plays.
+    """
+    return home() / "presets", assets() / "presets"
+
+
+def worlds_folders(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """Where worlds (`<name>/<size>.safetensors`) are looked for, first hit wins: `extra`, the user's, the bundled."""
+    return *extra, home() / "worlds", assets() / "presets" / "worlds"
+
+
+def demo_clip() -> Path:
+    """The bundled clip: a hand puts bottles on a table."""
+    return assets() / "presets" / "demo" / "bottles.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Every start-up setting of `l2s run`, already parsed.
+
+    Attributes:
+        source: URI that pictures come from.
+        sinks: URIs that they go to; none given means the NDI sender of the node's name.
+        name: the node's name: its NDI sender and the first part of its OSC addresses.
+        fps: frames a second of the output; None follows the source.
+        output_size: (width, height) in pixels, width even; None follows the source.
+        device: one of `DEVICES`.
+        engine: one of `ENGINES`.
+        osc: UDP port for OSC; 0 for none.
+        osc_feedback: (host, port) that state is sent to; None for none but those who ask.
+        lan: listen beyond loopback.
+        panel: TCP port of the panel; 0 for none.
+        preset: name of the preset to start with.
+        world: world to start with, over the preset's; None leaves it to the preset or the default.
+        size: size of that world, over the preset's.
+        on_loss: what is shown without a source, one of `ON_LOSS`.
+        seconds: stop after so long; None for never.
+        frames: stop after so many output frames; None for never.
+        summary: where to write the flat JSON at exit.
+        knobs: start values of further knobs as they were written, over the preset's; `params.parse_all` reads them.
+    """
+
+    source: str
+    sinks: tuple[str, ...]
+    name: str = NAME
+    fps: float | None = None
+    output_size: tuple[int, int] | None = None
+    device: str = "auto"
+    engine: str = "auto"
+    osc: int = 7400
+    osc_feedback: tuple[str, int] | None = None
+    lan: bool = False
+    panel: int = 7480
+    preset: str | None = None
+    world: str | None = None
+    size: str | None = None
+    on_loss: str = "hold"
+    seconds: float | None = None
+    frames: int | None = None
+    summary: Path | None = None
+    knobs: Mapping[str, object] = field(default_factory=dict)
+
+    def start_knobs(self) -> dict[str, object]:
+        """`knobs` with `world` and `size` where they were given: what to set on the board after the preset."""
+        given = {"world": self.world, "size": self.size}
+        return {**self.knobs, **{name: value for name, value in given.items() if value is not None}}
+
+
+def load(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
+    """The settings in the TOML file at `path` (None for no file) with `overrides` on top.
+
+    Keys are the options' names without dashes in front ("in", "output-size"; "output_size" and a field's name do
+    as well); in `overrides` a None is an option that was not given. Knobs stand in a table `[knobs]`.
+
+    Raises:
+        ConfigError: the file can't be read, a key is unknown, a value can't be used or there is no source.
+    """
+    raw: dict[str, Any] = {}
+    for layer in (_read(path) if path else {}, {key: v for key, v in overrides.items() if v is not None}):
+        named = {_field(key): value for key, value in layer.items()}
+        named["knobs"] = {**raw.get("knobs", {}), **_table(named.get("knobs", {}))}
+        raw.update(named)
+    values: dict[str, Any] = {name: _parse(name, value) for name, value in raw.items()}
+    if "source" not in values:
+        raise ConfigError("a run needs a source: --in ndi:NAME, camera:0, file:PATH or pattern: (l2s list shows them)")
+    values.setdefault("sinks", (f"ndi:{values.get('name', NAME)}",))
+    return RunConfig(**values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ConfigError(f"can't read the settings in {path}: {err.strerror or err}") from err
+    except ValueError as err:  # bad TOML, or not UTF-8
+        raise ConfigError(f"{path} is not TOML: {err}") from err
+
+
+_FIELDS = {"in": "source", "out": "sinks"}
+_OPTIONS = {name: option for option, name in _FIELDS.items()}
+
+
+def _option(name: str) -> str:
+    return _OPTIONS.get(name, name.replace("_", "-"))
+
+
+def _field(key: str) -> str:
+    name = _FIELDS.get(key, key.replace("-", "_"))
+    known = [f.name for f in dataclasses.fields(RunConfig)]
+    if name not in known:
+        close = difflib.get_close_matches(key, [_option(k) for k in known], 1, 0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"there is no setting {key!r}{hint} (knobs stand in a table [knobs])")
+    return name
+
+
+def _table(raw: object) -> dict[str, object]:
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"knobs are a table of names and values, not {raw!r}")
+    return dict(raw)
+
+
+def _parse(name: str, raw: object) -> object:
+    if name == "knobs":
+        return raw
+    wanted, parse = _PARSERS[name]
+    try:
+        return parse(raw)
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError) as err:
+        raise ConfigError(f"{_option(name)} takes {wanted}, not {raw!r}") from err
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError
+    return raw.strip()
+
+
+def _name(raw: object) -> str:
+    """A name that an OSC address can carry: see "OSC Address Spaces" in the OSC 1.0 specification."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,60}", _text(raw)):
+        raise ValueError
+    return _text(raw)
+
+
+def _uri(raw: object) -> str:
+    if not re.match(r"[a-z]+:", _text(raw)):
+        raise ValueError
+    return _text(raw)
+
+
+def _uris(raw: object) -> tuple[str, ...]:
+    uris = tuple(_uri(item) for item in (raw if isinstance(raw, (list, tuple)) else [raw]))
+    if not uris or len(set(uris)) < len(uris):
+        raise ValueError
+    return uris
+
+
+def _number(raw: object) -> float:
+    if isinstance(raw, bool):
+        raise ValueError
+    number = float(Fraction(raw.strip())) if isinstance(raw, str) else float(raw)  # type: ignore[arg-type]
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError
+    return number
+
+
+def _fps(raw: object) -> float | None:
+    if raw == "auto":
+        return None
+    if (number := _number(raw)) > 1000:
+        raise ValueError
+    return number
+
+
+def _count(raw: object) -> int:
+    number = _number(raw)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _port(raw: object) -> int:
+    if isinstance(raw, (bool, float)):
+        raise ValueError
+    port = int(raw)  # type: ignore[call-overload]
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return int(port)
+
+
+def _address(raw: object) -> tuple[str, int]:
+    host, _, port = _text(raw).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")  # [::1]:9000
+    if not host or _port(port) == 0:
+        raise ValueError
+    return host, _port(port)
+
+
+def _size(raw: object) -> tuple[int, int] | None:
+    if raw == "same":
+        return None
+    width, height = (int(part) for part in re.split("[x×]", _text(raw)))
+    if width % 2 or not (2 <= width <= 16384 and 2 <= height <= 16384):
+        raise ValueError
+    return width, height
+
+
+def _switch(raw: object) -> bool:
+    if not isinstance(raw, bool):
+        raise ValueError
+    return raw
+
+
+def _one_of(choices: tuple[str, ...]) -> tuple[str, Callable[[object], str]]:
+    def parse(raw: object) -> str:
+        if raw not in choices:
+            raise ValueError
+        return str(raw)
+
+    return ", ".join(choices), parse
+
+
+def _path(raw: object) -> Path:
+    return raw if isinstance(raw, Path) else Path(_text(raw)).expanduser()
+
+
+_PORT = ("a port from 0 (off) to 65535", _port)
+
+_PARSERS: Mapping[str, tuple[str, Callable[[object], object]]] = {
+    "source": ("a URI such as ndi:NAME, camera:0, file:PATH or pattern:", _uri),
+    "sinks": ("URIs such as ndi:NAME, file:out.mp4 or null:, each once", _uris),
+    "name": ("letters, digits, dots, dashes and underscores", _name),
+    "fps": ("auto or a number of frames a second up to 1000, such as 25 or 30000/1001", _fps),
+    "output_size": ("same or WIDTHxHEIGHT with an even width, such as 1280x720", _size),
+    "device": _one_of(DEVICES),
+    "engine": _one_of(ENGINES),
+    "osc": _PORT,
+    "osc_feedback": ("HOST:PORT", _address),
+    "lan": ("true or false", _switch),
+    "panel": _PORT,
+    "preset": ("a preset's name", _text),
+    "world": ("a world's name", _text),
+    "size": ("small, medium or large", _text),
+    "on_loss": _one_of(ON_LOSS),
+    "seconds": ("a number of seconds over 0", _number),
+    "frames": ("a number of frames from 1", _count),
+    "summary": ("a path", _path),
+}
