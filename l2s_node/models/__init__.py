@@ -1,0 +1,1 @@
+"""Generators: networks, their files and the engines that run them. Knows nothing of frames and rooms."""

@@ -1,0 +1,326 @@
+"""The networks, without any I/O: the classic U-Net as the original deployed it, ours, and the discriminators.
+
+Shapes: a generator takes ``(n, 1, h, w)`` float in [-1, 1] and gives ``(n, 3, h, w)`` RGB in [-1, 1]; both sides of the
+picture must be multiples of ``2 ** len(channels)``.
+
+Two settings that `eval()` would tie together are apart here, because models in the wild were made for either:
+`Norm.mode` ("running": statistics from training; "frame": of the picture at hand) and `Dropout.live`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CHANNELS: dict[str, dict[str, tuple[int, ...]]] = {
+    # https://github.com/joshmurr/cci-pix2pix-demo, read from the shipped graphs' weight shapes
+    "classic": {
+        "small": (4, 8, 16, 32, 64, 128, 256, 512),
+        "medium": (8, 16, 32, 64, 128, 256, 512, 512),
+        "large": (64, 128, 256, 512, 512, 512, 512, 512),
+    },
+    # channels grow where the picture is made, not in 1x1 layers; small fits 4 ms in bf16 on two CPU cores
+    "shuffle": {
+        "small": (16, 32, 64, 96, 96, 96),
+        "medium": (32, 64, 96, 128, 128, 128),
+        "large": (48, 96, 160, 224, 256, 256),
+    },
+}
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation whose statistics when playing are chosen by `mode`, apart from `eval()`.
+
+    "running" uses the statistics of the training; "frame" those of the picture at hand (what pix2pix's own test
+    script does). A single value per channel has no spread: its normalised value is 0, so the bias alone remains.
+    """
+
+    mode = "running"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.mode == "running":
+            return super().forward(x)
+        if x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return self.bias.view(1, -1, 1, 1).expand_as(x)
+        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+
+class Dropout(nn.Module):
+    """Dropout that plays only where a model needs it (`live`), whatever `eval()` says."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+        self.live = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, self.training or self.live)
+
+
+class Generator(nn.Module):
+    """What both architectures share."""
+
+    channels: tuple[int, ...]
+
+    def draw_field(self, height: int, width: int, seed: int) -> None:
+        """Fix the seed field for a canvas of this size (a network without one ignores it)."""
+
+    def fold_norms(self) -> None:
+        """Fold running-statistics norms into the convolutions before them, in place: same result, fewer steps."""
+
+
+# --- the classic -----------------------------------------------------------------------------------------------------
+
+
+class ClassicDown(nn.Module):
+    """conv 4/s2 → norm (not in the outermost) → LeakyReLU 0.3."""
+
+    def __init__(self, inputs: int, outputs: int, norm: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False)
+        self.norm = Norm(outputs, eps=1e-3) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.conv(x)), 0.3)
+
+
+class ClassicUp(nn.Module):
+    """transposed conv 4/s2 → norm → dropout (innermost three) → ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, dropout: bool) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
+        self.norm = Norm(outputs, eps=1e-3)
+        self.dropout = Dropout() if dropout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.dropout(self.norm(self.conv(x))))
+
+
+class Classic(Generator):
+    """The U-Net of the TensorFlow pix2pix tutorial in the Keras layout, as the web demo deployed it.
+
+    Skips are taken after the activation, joined as [up, skip]; the innermost block has a norm; Keras defaults
+    (BatchNorm eps 1e-3, LeakyReLU 0.3). 'same' padding of a 4x4 stride-2 kernel on even sizes is padding 1.
+    Source: https://www.tensorflow.org/tutorials/generative/pix2pix and the demo's graphs.
+    """
+
+    def __init__(self, channels: Sequence[int], inputs: int = 1) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        widths = [inputs, *channels]
+        self.downs = nn.ModuleList(ClassicDown(a, b, norm=i > 0) for i, (a, b) in enumerate(pairwise(widths)))
+        outputs = self.channels[-2::-1]
+        sources = [self.channels[-1], *(2 * c for c in outputs)]
+        self.ups = nn.ModuleList(
+            ClassicUp(a, b, dropout=i < 3) for i, (a, b) in enumerate(zip(sources, outputs, strict=True))
+        )
+        self.head = nn.ConvTranspose2d(sources[-1], 3, 4, 2, 1)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.normal_(module.weight, 0.0, 0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips: list[Tensor] = []
+        for down in self.downs:
+            x = down(x)
+            skips.append(x)
+        skips.pop()
+        for up in self.ups:
+            x = torch.cat([up(x), skips.pop()], 1)
+        return torch.tanh(self.head(x))
+
+    def fold_norms(self) -> None:
+        for blocks in (self.downs, self.ups):
+            fold_blocks(blocks)
+
+
+# --- ours ------------------------------------------------------------------------------------------------------------
+
+
+class ShuffleDown(nn.Module):
+    """conv 4/s2 → norm (not in the outermost and innermost) → LeakyReLU 0.2."""
+
+    def __init__(self, inputs: int, outputs: int, norm: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=not norm)
+        self.norm = Norm(outputs) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.conv(x)), 0.2)
+
+
+class ShuffleUp(nn.Module):
+    """conv 3 → pixel shuffle → norm → + gain · seed field → ReLU.
+
+    The kernel starts equal for the four sub-pixels (ICNR, https://arxiv.org/abs/1707.02937), so that no checkerboard
+    is there to unlearn.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = shuffle_conv(inputs, outputs)
+        self.norm = Norm(outputs)
+        self.gain = nn.Parameter(torch.full((1, outputs, 1, 1), 0.1))
+
+    def forward(self, x: Tensor, field: Tensor) -> Tensor:
+        return F.relu(self.norm(F.pixel_shuffle(self.conv(x), 2)) + self.gain * field)
+
+
+def shuffle_conv(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution to ``4 * outputs`` channels for a pixel shuffle, ICNR-initialised."""
+    conv = nn.Conv2d(inputs, 4 * outputs, 3, 1, 1)
+    kernel = torch.empty(outputs, inputs, 3, 3)
+    nn.init.normal_(kernel, 0.0, 0.03)
+    with torch.no_grad():
+        conv.weight.copy_(kernel.repeat_interleave(4, 0))
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
+
+
+class Shuffle(Generator):
+    """A pixel-shuffle U-Net with a seed field: fixed noise maps that say what should be there where the luma doesn't.
+
+    One map lies beside the luma at the input, one is added at each up level with a learned gain per channel. They are
+    buffers drawn from a seed (`draw_field`), so that what goes in stays one channel; in training fresh ones are
+    passed for every picture.
+    """
+
+    def __init__(self, channels: Sequence[int], inputs: int = 1) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        depth = len(self.channels)
+        widths = [inputs + 1, *channels]
+        self.downs = nn.ModuleList(
+            ShuffleDown(a, b, norm=0 < i < depth - 1) for i, (a, b) in enumerate(pairwise(widths))
+        )
+        outputs = self.channels[-2::-1]
+        sources = [self.channels[-1], *(2 * c for c in outputs)]
+        self.ups = nn.ModuleList(ShuffleUp(a, b) for a, b in zip(sources, outputs, strict=True))
+        self.head = shuffle_conv(sources[-1], 3)
+        for level in range(depth):
+            self.register_buffer(f"field{level}", None, persistent=False)
+
+    def draw_field(self, height: int, width: int, seed: int) -> None:
+        for level, field in enumerate(self.random_field(1, height, width, seed=seed)):
+            setattr(self, f"field{level}", field.to(self.head.weight))
+
+    def random_field(
+        self, batch: int, height: int, width: int, *, seed: int | None = None, device: torch.device | None = None
+    ) -> list[Tensor]:
+        """White-noise maps ``(batch, 1, h / 2**i, w / 2**i)``: for the input (i = 0), then for the up levels.
+
+        With a `seed` they are drawn on the CPU, the same on every machine; without one on `device`.
+        """
+        depth = len(self.channels)
+        scales = [0, *range(depth - 1, 0, -1)]
+        fields = []
+        for index, level in enumerate(scales):
+            shape = (batch, 1, height >> level, width >> level)
+            rng = None if seed is None else torch.Generator().manual_seed(seed * 64 + index)
+            fields.append(torch.randn(shape, generator=rng, device=None if rng else device))
+        return fields
+
+    def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None) -> Tensor:
+        if fields is None:
+            fields = [getattr(self, f"field{level}") for level in range(len(self.channels))]
+            batch = x.shape[0]
+            fields = [f.expand(batch, -1, -1, -1) for f in fields] if batch > 1 else fields
+        x = torch.cat([x, fields[0]], 1)
+        skips: list[Tensor] = []
+        for down in self.downs:
+            x = down(x)
+            skips.append(x)
+        skips.pop()
+        for up, field in zip(self.ups, fields[1:], strict=True):
+            x = torch.cat([up(x, field), skips.pop()], 1)
+        return torch.tanh(F.pixel_shuffle(self.head(x), 2))
+
+    def fold_norms(self) -> None:
+        for blocks, repeat in ((self.downs, 1), (self.ups, 4)):
+            fold_blocks(blocks, repeat)
+
+
+ARCHITECTURES: dict[str, type[Classic] | type[Shuffle]] = {"classic": Classic, "shuffle": Shuffle}
+
+
+def fold_blocks(blocks: Iterable[Any], repeat: int = 1) -> None:
+    """Fold the norm of each block (`.conv`, `.norm`) whose statistics are fixed."""
+    for block in blocks:
+        if isinstance(block.norm, Norm) and block.norm.mode == "running":
+            fold_norm(block.conv, block.norm, repeat)
+            block.norm = nn.Identity()
+
+
+@torch.no_grad()
+def fold_norm(conv: nn.Conv2d | nn.ConvTranspose2d, norm: Norm, repeat: int = 1) -> None:
+    """Put `norm` (running statistics) into `conv`, in place.
+
+    ``y = (conv(x) - mean) · weight / sqrt(var + eps) + bias``; `repeat` is 4 where a pixel shuffle lies between them
+    (each of its channels comes from four of the convolution's).
+    """
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    shift = (norm.bias - norm.running_mean * scale).repeat_interleave(repeat)
+    scale = scale.repeat_interleave(repeat)
+    axis = 1 if isinstance(conv, nn.ConvTranspose2d) else 0
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    conv.weight.mul_(scale.view(shape))
+    conv.bias = nn.Parameter(shift if conv.bias is None else conv.bias * scale + shift)
+
+
+# --- discriminators --------------------------------------------------------------------------------------------------
+
+
+class ClassicPatch(nn.Module):
+    """PatchGAN on input and picture together, 30x30 logits at 256² (the original's; batch norm, LeakyReLU 0.3)."""
+
+    def __init__(self, inputs: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = inputs + 3
+        for i, outputs in enumerate((64, 128, 256)):
+            layers.append(nn.Conv2d(width, outputs, 4, 2, 1, bias=False))
+            layers += [nn.BatchNorm2d(outputs, eps=1e-3)] if i else []
+            layers.append(nn.LeakyReLU(0.3))
+            width = outputs
+        layers += [nn.Conv2d(width, 512, 4, 1, 1, bias=False), nn.BatchNorm2d(512, eps=1e-3), nn.LeakyReLU(0.3)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(512, 1, 4, 1, 1))
+
+    def forward(self, x: Tensor, picture: Tensor) -> Tensor:
+        logits: Tensor = self.layers(torch.cat([x, picture], 1))
+        return logits
+
+
+class Patch(nn.Module):
+    """A spectral-norm patch discriminator that sees the picture only: fields of 70 pixels."""
+
+    def __init__(self, widths: Sequence[int] = (64, 128, 256, 384)) -> None:
+        super().__init__()
+        sn = nn.utils.parametrizations.spectral_norm
+        layers: list[nn.Module] = []
+        for i, (a, b) in enumerate(pairwise([3, *widths])):
+            layers += [sn(nn.Conv2d(a, b, 4, 2 if i < len(widths) - 1 else 1, 1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, sn(nn.Conv2d(widths[-1], 1, 4, 1, 1)))
+
+    def forward(self, picture: Tensor) -> Tensor:
+        logits: Tensor = self.layers(picture)
+        return logits
+
+
+class TwoScales(nn.Module):
+    """`Patch` at full and at quarter resolution: fields of 70 and 280 pixels. Logits ``(n, m)``, equal weight each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = Patch()
+        self.coarse = Patch()
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        return self.fine(picture).flatten(1), self.coarse(F.avg_pool2d(picture, 4)).flatten(1)

@@ -1,0 +1,1 @@
+"""The way of a picture round the generator: sample before it, condition it, compose after it."""
