@@ -118,7 +118,7 @@ class Classic(Generator):
         outputs = self.channels[-2::-1]
         sources = [self.channels[-1], *(2 * c for c in outputs)]
         self.ups = nn.ModuleList(
-            ClassicUp(a, b, dropout=i < 3) for i, (a, b) in enumerate(zip(sources, outputs, strict=True))
+            ClassicUp(a, b, dropout=i < 3) for i, (a, b) in enumerate(zip(sources[:-1], outputs, strict=True))
         )
         self.head = nn.ConvTranspose2d(sources[-1], 3, 4, 2, 1)
         for module in self.modules():
@@ -201,7 +201,7 @@ class Shuffle(Generator):
         )
         outputs = self.channels[-2::-1]
         sources = [self.channels[-1], *(2 * c for c in outputs)]
-        self.ups = nn.ModuleList(ShuffleUp(a, b) for a, b in zip(sources, outputs, strict=True))
+        self.ups = nn.ModuleList(ShuffleUp(a, b) for a, b in zip(sources[:-1], outputs, strict=True))
         self.head = shuffle_conv(sources[-1], 3)
         for level in range(depth):
             self.register_buffer(f"field{level}", None, persistent=False)
