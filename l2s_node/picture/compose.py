@@ -1,0 +1,131 @@
+"""Compose: the generator's picture becomes the output frame, straight into UYVY.
+
+First at the canvas's size, on RGB in 0…1 (`saturate`, `feed_back`; the memory of past pictures is in `way`), then
+`paint` enlarges it, lays it over the input and packs bytes. This is the definition, in torch for any device;
+`host.paint` is the twin of `paint` for a CPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from l2s_node.picture.colour import rgb_to_yuv, yuv_to_rgb
+from l2s_node.picture.condition import Scalar, luma_of
+
+FEEDBACK_ZOOM = 1.02
+"""How much larger the last picture lies under the new one, per 1/30 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What decides which steps `paint` takes (its numbers come apart, so that a captured graph can reuse the steps).
+
+    Attributes:
+        blend: one of `params.BLENDS`.
+        mixed: the input shows through (mix < 1 or a blend other than normal).
+        upscale: "bilinear" or "bicubic", of the picture; colour differences are always bilinear.
+        standard: "bt601" or "bt709".
+        split: the left half shows the input.
+        faded: the light is turned down.
+    """
+
+    blend: str = "normal"
+    mixed: bool = False
+    upscale: str = "bicubic"
+    standard: str = "bt709"
+    split: bool = False
+    faded: bool = False
+
+    @property
+    def needs_dry(self) -> bool:
+        return self.mixed or self.split
+
+
+def saturate(rgb: Tensor, saturation: Scalar) -> Tensor:
+    """``(1, 3, h, w)``: 0 is grey (BT.709 luma), 1 as it is."""
+    grey = luma_of(rgb)
+    return grey + (rgb - grey) * saturation
+
+
+def feed_back(rgb: Tensor, last: Tensor, keep: Scalar, zoom: Scalar) -> Tensor:
+    """The last picture, `zoom` times larger about the middle, shows through with weight `keep`."""
+    rows = torch.linspace(-1, 1, rgb.shape[2], device=rgb.device) / zoom
+    columns = torch.linspace(-1, 1, rgb.shape[3], device=rgb.device) / zoom
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)[None]
+    larger = F.grid_sample(last, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return rgb + (larger - rgb) * keep
+
+
+def paint(rgb: Tensor, dry: Tensor | None, out: Tensor, style: Style, mix: Scalar, light: Scalar) -> None:
+    """Fill `out` ``(h, 2w)`` uint8 UYVY from `rgb` ``(3, h', w')`` in 0…1 and `dry` ``(h, 2w)`` uint8 UYVY.
+
+    `dry` is the same region of the input at the output's size, needed where ``style.needs_dry``; `mix` 0…1 lays the
+    picture over it, `light` 0…1 takes everything towards black.
+    """
+    height, width = out.shape[0], out.shape[1] // 2
+    yuv = rgb_to_yuv(rgb.clamp(0, 1), style.standard)
+    luma = enlarge(yuv[:1], (height, width), style.upscale)
+    chroma = enlarge(yuv[1:], (height, width // 2), "bilinear")
+    if dry is not None:
+        if style.mixed:
+            dry_luma, dry_chroma = unpack(dry)
+            over_luma, over_chroma = over(dry_luma, dry_chroma, luma, chroma, style)
+            luma = dry_luma + (over_luma - dry_luma) * mix
+            chroma = dry_chroma + (over_chroma - dry_chroma) * mix
+    if style.faded:
+        luma, chroma = (luma - 16) * light + 16, (chroma - 128) * light + 128
+    pack(luma, chroma, out)
+    if style.split and dry is not None:
+        half = width // 4 * 4
+        out[:, :half] = dry[:, :half]
+
+
+def enlarge(planes: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    """``(c, h', w')`` float to ``(c, h, w)``: half-pixel centres, a = -0.75 for bicubic."""
+    return F.interpolate(planes[None], size=size, mode=mode, align_corners=False)[0]
+
+
+def pack(luma: Tensor, chroma: Tensor, out: Tensor) -> None:
+    """(``(1, h, w)``, ``(2, h, w/2)``) float into `out` ``(h, 2w)`` uint8 as U Y V Y."""
+    out[:, 1::2] = luma[0].round().clamp(0, 255).to(torch.uint8)
+    blue, red = chroma.round().clamp(0, 255).to(torch.uint8)
+    out[:, 0::4] = blue
+    out[:, 2::4] = red
+
+
+def unpack(uyvy: Tensor) -> tuple[Tensor, Tensor]:
+    """(``(1, h, w)``, ``(2, h, w/2)``) float from ``(h, 2w)`` bytes."""
+    return uyvy[None, :, 1::2].float(), torch.stack([uyvy[:, 0::4], uyvy[:, 2::4]]).float()
+
+
+def over(dry_luma: Tensor, dry_chroma: Tensor, luma: Tensor, chroma: Tensor, style: Style) -> tuple[Tensor, Tensor]:
+    """Luma and chroma of the blend of the input with the picture."""
+    if style.blend == "normal":
+        return luma, chroma
+    if style.blend == "luma":
+        return dry_luma, chroma
+    below = yuv_to_rgb(torch.cat([dry_luma, dry_chroma.repeat_interleave(2, -1)]), style.standard)
+    above = yuv_to_rgb(torch.cat([luma, chroma.repeat_interleave(2, -1)]), style.standard)
+    yuv = rgb_to_yuv(blend(style.blend, below, above), style.standard)
+    return yuv[:1], yuv[1:, :, 0::2]
+
+
+def blend(mode: str, below: Tensor, above: Tensor) -> Tensor:
+    """RGB in 0…1; `below` is the input, `above` the world (W3C Compositing and Blending Level 1, §10.1)."""
+    if mode == "add":
+        return (below + above).clamp_max(1)
+    if mode == "screen":
+        return below + above - below * above
+    if mode == "multiply":
+        return below * above
+    if mode == "overlay":
+        return torch.where(below < 0.5, 2 * below * above, 1 - 2 * (1 - below) * (1 - above))
+    if mode == "lighten":
+        return torch.maximum(below, above)
+    if mode == "difference":
+        return (below - above).abs()
+    raise ValueError(f"no blend called {mode!r}")

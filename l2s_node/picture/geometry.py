@@ -1,0 +1,110 @@
+"""Geometry: which part of a frame the canvas takes, and where that part lies in the output. Numbers only, no pixels.
+
+    frame ──taken──> canvas[into]        what the generator looks at
+    canvas[shown] ──> output[place]      what the audience sees of its picture
+    frame[seen] ──> output[place]        the same region of the input, for mix and split
+
+`crop` takes the frame's middle in the canvas's shape and fills the output; `fit` takes all of it, lets its border go
+on to fill the canvas, and keeps its shape in the output (bars where they differ); `stretch` squeezes both ways.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Box = tuple[float, float, float, float]
+"""(left, top, right, bottom) in pixels of the frame."""
+Rect = tuple[int, int, int, int]
+"""(left, top, width, height) in whole pixels of the canvas or the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """One mapping; see the module's drawing. `flip` is (left-right, upside-down), of the input."""
+
+    taken: Box
+    into: Rect
+    shown: Rect
+    seen: Box
+    place: Rect
+    flip: tuple[bool, bool]
+
+    def seen_as_it_is(self, frame: tuple[int, int]) -> bool:
+        """The output shows the whole frame pixel for pixel."""
+        width, height = frame
+        return (
+            self.seen == (0, 0, width, height) and self.place == (0, 0, width, height) and self.flip == (False, False)
+        )
+
+
+def solve(
+    frame: tuple[int, int],
+    canvas: tuple[int, int],
+    output: tuple[int, int],
+    framing: str,
+    zoom: float = 1.0,
+    pan: tuple[float, float] = (0.0, 0.0),
+    flip: tuple[bool, bool] = (False, False),
+) -> Geometry:
+    """The geometry for sizes given as (width, height).
+
+    `zoom` ≥ 1 shrinks the region looked at; `pan` in [-1, 1] moves it from one border to the other.
+    """
+    whole = (0.0, 0.0, float(frame[0]), float(frame[1]))
+    everything = (0, 0, canvas[0], canvas[1])
+    if framing == "crop":
+        taken = _view(_inscribed(whole, canvas[0] / canvas[1]), whole, zoom, pan)
+        seen = _inscribed(taken, output[0] / output[1])
+        return Geometry(taken, everything, _within(seen, taken, canvas), seen, (0, 0, *output), flip)
+    seen = _view(whole, whole, zoom, pan)
+    if framing == "stretch":
+        return Geometry(seen, everything, everything, seen, (0, 0, *output), flip)
+    aspect = frame[0] / frame[1]
+    into = _letterbox(canvas, aspect, step=1)
+    return Geometry(seen, into, into, seen, _letterbox(output, aspect, step=2), flip)
+
+
+def canvas_for(frame: tuple[int, int], resolution: int, multiple: int, widest: float = 2.0) -> tuple[int, int]:
+    """The generator's (width, height) for a frame: `resolution` on the short side, the frame's shape on the long one.
+
+    The long side is the nearest multiple of `multiple`, at most `widest` times the short one. A network whose
+    innermost layer needs the very square it was trained on (`multiple` ≥ `resolution`) keeps the square.
+    """
+    if multiple >= resolution:
+        return resolution, resolution
+    width, height = frame
+    ratio = min(max(width, height) / min(width, height), widest)
+    long = max(round(resolution * ratio / multiple) * multiple, resolution)
+    return (long, resolution) if width >= height else (resolution, long)
+
+
+def _view(box: Box, whole: Box, zoom: float, pan: tuple[float, float]) -> Box:
+    """`box` shrunk by `zoom`, then moved towards the borders of `whole` by `pan`."""
+    width, height = (box[2] - box[0]) / zoom, (box[3] - box[1]) / zoom
+    left = (whole[2] - width) * (0.5 + pan[0] / 2)
+    top = (whole[3] - height) * (0.5 + pan[1] / 2)
+    return left, top, left + width, top + height
+
+
+def _inscribed(box: Box, aspect: float) -> Box:
+    """The largest box of that shape in the middle of `box`."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    inner_width, inner_height = min(width, height * aspect), min(height, width / aspect)
+    left, top = box[0] + (width - inner_width) / 2, box[1] + (height - inner_height) / 2
+    return left, top, left + inner_width, top + inner_height
+
+
+def _within(inner: Box, outer: Box, canvas: tuple[int, int]) -> Rect:
+    """`inner` in pixels of a canvas that shows `outer`."""
+    sx, sy = canvas[0] / (outer[2] - outer[0]), canvas[1] / (outer[3] - outer[1])
+    left, top = round((inner[0] - outer[0]) * sx), round((inner[1] - outer[1]) * sy)
+    right, bottom = round((inner[2] - outer[0]) * sx), round((inner[3] - outer[1]) * sy)
+    return left, top, max(right - left, 1), max(bottom - top, 1)
+
+
+def _letterbox(size: tuple[int, int], aspect: float, step: int) -> Rect:
+    """The largest rectangle of that shape in the middle of `size`; left and width are multiples of `step`."""
+    width = min(size[0], max(step, round(size[1] * aspect / step) * step))
+    height = min(size[1], max(1, round(size[0] / aspect)))
+    left = (size[0] - width) // 2 // step * step
+    return left, (size[1] - height) // 2, width, height

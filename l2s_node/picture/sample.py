@@ -1,0 +1,56 @@
+"""Sample: a picture becomes one luma channel at the generator's size, with an area filter.
+
+The only step whose cost depends on the input's size; one byte per pixel moves on from here. This is the definition,
+in torch for any device; `host.sample` is its twin for frames in host memory.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from l2s_node.picture.condition import area_matrix
+from l2s_node.picture.geometry import Box, Rect
+
+
+def by_matrix(luma: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``(h, w)`` float from ``(H, W)`` of any dtype: ``rows @ luma @ columns.T``, values in the input's scale."""
+    return rows @ luma.to(rows.dtype) @ columns.T
+
+
+@functools.lru_cache(maxsize=16)
+def matrices(frame: tuple[int, int], taken: Box, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(rows ``(h, H)``, columns ``(w, W)``) that take the box `taken` of a frame to `size` (both width, height)."""
+    columns = resample_matrix(frame[0], size[0], taken[0], taken[2])
+    rows = resample_matrix(frame[1], size[1], taken[1], taken[3])
+    return rows, columns
+
+
+def resample_matrix(size: int, samples: int, start: float, stop: float) -> Tensor:
+    """``(samples, size)``: the area filter where `samples` are fewer than pixels, linear interpolation where more."""
+    if stop - start >= samples:
+        return area_matrix(size, samples, start, stop)
+    centres = start + (torch.arange(samples, dtype=torch.float64) + 0.5) * (stop - start) / samples - 0.5
+    pixel = torch.arange(size, dtype=torch.float64)
+    return (1 - (centres.clamp(0, size - 1)[:, None] - pixel).abs()).clamp_min(0).float()
+
+
+def into_canvas(luma: Tensor, into: Rect, canvas: tuple[int, int]) -> Tensor:
+    """``(1, 1, h, w)`` from ``(h', w')``: placed at `into`, its border repeated outwards."""
+    left, top, width, height = into
+    pads = (left, canvas[0] - left - width, top, canvas[1] - top - height)
+    return F.pad(luma[None, None], pads, mode="replicate") if any(pads) else luma[None, None]
+
+
+def flip(picture: Tensor, which: tuple[bool, bool]) -> Tensor:
+    """Mirror the last two axes: which = (left-right, upside-down)."""
+    axes = [axis for axis, on in zip((-1, -2), which, strict=True) if on]
+    return picture.flip(axes) if axes else picture
+
+
+def unit_luma(luma: Tensor) -> Tensor:
+    """Limited-range luma bytes (16…235, BT.601/709) to 0…1, clamped."""
+    return ((luma - 16) * (1 / 219)).clamp(0, 1)

@@ -1,0 +1,141 @@
+"""The way of one picture round the generator: the same tensor steps on every device, on memory that never grows.
+
+    luma ──> condition ──> generator A (× generator B) ──> develop ──> rgb, ready for `compose.paint`
+
+Every number that a knob turns is a `Knobs` field: plain floats on the CPU, 0-dim tensors where the steps are captured
+as a graph and read their numbers anew each frame. What decides *which* steps are taken is in `Route`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from l2s_node.clock import decay
+from l2s_node.params import Params
+from l2s_node.picture import compose, condition
+from l2s_node.picture.condition import Scalar
+
+LEVELS_MEMORY = 0.5
+"""Time constant of auto-levels, seconds: slow enough not to pump with every hand."""
+FEEDBACK_RATE = 30.0
+"""`feedback` is the weight kept per 1/30 s, so that trails are as long at every frame rate."""
+
+Play = Callable[[Tensor], Tensor]
+"""A generator that is ready to play: ``(1, 1, h, w)`` in [-1, 1] to ``(1, 3, h, w)`` in [-1, 1]."""
+
+
+@dataclass(slots=True)
+class Knobs:
+    """The numbers of one frame. `*_keep` are weights of what is remembered, 0…1, already made of seconds."""
+
+    brightness: Scalar = 0.0
+    contrast: Scalar = 1.0
+    gamma: Scalar = 1.0
+    invert: Scalar = 0.0
+    auto_levels: Scalar = 0.0
+    levels_keep: Scalar = 0.0
+    input_keep: Scalar = 0.0
+    crossfade: Scalar = 0.0
+    saturation: Scalar = 1.0
+    feedback_keep: Scalar = 0.0
+    feedback_zoom: Scalar = 1.0
+    output_keep: Scalar = 0.0
+    light: Scalar = 1.0
+    mix: Scalar = 1.0
+
+
+KNOB_FIELDS = tuple(f.name for f in fields(Knobs))
+
+
+def knobs_for(params: Params, dt: float | None, crossfade: float) -> Knobs:
+    """The numbers for a frame that comes `dt` seconds after the last one (None: there is no last one).
+
+    `crossfade` runs from 0 (generator A) to 1 (generator B).
+    """
+    fresh = dt is None
+    seconds = 0.0 if dt is None else dt
+    kept = 0.0 if fresh else params.feedback ** (seconds * FEEDBACK_RATE) if params.feedback else 0.0
+    return Knobs(
+        brightness=params.brightness,
+        contrast=params.contrast,
+        gamma=params.gamma,
+        invert=float(params.invert),
+        auto_levels=params.auto_levels,
+        levels_keep=0.0 if fresh else decay(seconds, LEVELS_MEMORY),
+        input_keep=0.0 if fresh else 1.0 if params.freeze else decay(seconds, params.input_smoothing),
+        crossfade=crossfade,
+        saturation=params.saturation,
+        feedback_keep=kept,
+        feedback_zoom=compose.FEEDBACK_ZOOM ** (seconds * FEEDBACK_RATE),
+        output_keep=0.0 if fresh else decay(seconds, params.output_smoothing),
+        light=1.0 - params.fade,
+        mix=params.mix,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which steps a frame takes.
+
+    Attributes:
+        auto_levels: the luma is spread.
+        feedback: the last picture shows through.
+        crossfade: two generators play.
+        conditioned: what is shown is the conditioned luma; no generator plays.
+    """
+
+    auto_levels: bool = False
+    feedback: bool = False
+    crossfade: bool = False
+    conditioned: bool = False
+
+
+class Memory:
+    """What a canvas of (width, height) remembers from frame to frame; fixed buffers."""
+
+    def __init__(self, canvas: tuple[int, int], device: torch.device) -> None:
+        width, height = canvas
+        self.luma = torch.zeros(1, 1, height, width, device=device)
+        self.levels = torch.zeros(2, device=device)
+        self.picture = torch.zeros(1, 3, height, width, device=device)
+
+
+Detail = tuple[Tensor, Tensor, Tensor, Tensor]
+"""The four matrices of `condition.apply_detail`."""
+
+
+def conditioned(luma: Tensor, memory: Memory, knobs: Knobs, detail: Detail, route: Route) -> Tensor:
+    """``(1, 1, h, w)`` luma in 0…1, as the generator will see it, from a sampled one."""
+    memory.luma.lerp_(luma, _rest(knobs.input_keep))
+    x = memory.luma
+    if route.auto_levels:
+        memory.levels.lerp_(condition.statistics(x), _rest(knobs.levels_keep))
+        x = condition.spread(x, memory.levels[0], memory.levels[1], knobs.auto_levels)
+    x = condition.levels(x, knobs.brightness, knobs.contrast, knobs.gamma, knobs.invert)
+    return condition.apply_detail(x, *detail)
+
+
+def imagined(luma: Tensor, a: Play, b: Play | None, knobs: Knobs) -> Tensor:
+    """``(1, 3, h, w)`` RGB in 0…1 from the conditioned luma; with `b`, `a` fades over to it."""
+    x = luma * 2 - 1
+    picture = a(x)
+    if b is not None:
+        picture = picture + (b(x) - picture) * knobs.crossfade
+    return picture * 0.5 + 0.5
+
+
+def developed(rgb: Tensor, memory: Memory, knobs: Knobs, route: Route) -> Tensor:
+    """``(1, 3, h, w)``: saturation, feedback and smoothing over time; it is also what is remembered."""
+    rgb = compose.saturate(rgb, knobs.saturation)
+    if route.feedback:
+        rgb = compose.feed_back(rgb, memory.picture, knobs.feedback_keep, knobs.feedback_zoom)
+    memory.picture.lerp_(rgb, _rest(knobs.output_keep))
+    return memory.picture
+
+
+def _rest(keep: Scalar) -> Scalar:
+    return 1 - keep
