@@ -57,7 +57,7 @@ def test_a_preset_that_is_not_there(presets, folders):
     with pytest.raises(ConfigError, match="there is no preset 'x'; there is none"):
         presets.read("x")
     (folders[0] / "still water.toml").write_text("")
-    with pytest.raises(ConfigError, match="did you mean 'still water'?"):
+    with pytest.raises(ConfigError, match=r"did you mean 'still water'\?"):
         presets.read("still-water")
     (folders[0] / "folder.toml").mkdir()
     with pytest.raises(ConfigError, match=r"folder\.toml can't be read"):
