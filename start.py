@@ -36,6 +36,10 @@ class SetupError(Exception):
     """One sentence: what is missing and the command that mends it."""
 
 
+class NoBuildError(SetupError):
+    """The package index was reached and has no such build."""
+
+
 def main(args: list[str]) -> int:
     testing = args[:1] == ["test"]
     try:
@@ -44,6 +48,9 @@ def main(args: list[str]) -> int:
         return check(ROOT, args[1:]) if testing else hand_over(args or list(DEMO))
     except SetupError as err:
         print(f"l2s: {err}", file=sys.stderr)
+        return 1
+    except OSError as err:  # a full disk, a folder that may not be written
+        print(f"l2s: {explain(str(err)) or err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("l2s: stopped; start again and it begins where that is safe", file=sys.stderr)
@@ -143,15 +150,12 @@ def make_venv(base: str) -> None:
         raise SetupError(f"{base} lacks its venv module: sudo apt install {name}, then start again")
     need_disk(CPU_GB)
     say(f"setting up {VENV} with {base}, once; this takes a minute or a few")
-    try:
-        shutil.rmtree(VENV, ignore_errors=True)
-        VENV.mkdir(exist_ok=True)
-        UNFINISHED.touch()
-    except OSError as err:
-        raise SetupError(f"can't write {VENV} ({err.strerror}): put this folder where you may write") from err
+    shutil.rmtree(VENV, ignore_errors=True)
+    VENV.mkdir(exist_ok=True)
+    UNFINISHED.touch()
     made = subprocess.run([base, "-m", "venv", str(VENV)], text=True, capture_output=True)
     if made.returncode:
-        raise SetupError(explain(made.stdout + made.stderr) or f"{base} -m venv failed: {last_line(made.stderr)}")
+        raise SetupError(explain(made.stdout + made.stderr) or f"{base} -m venv failed: {error_line(made.stderr)}")
 
 
 def python_version(python: str, code: str = "") -> tuple[int, int] | None:
@@ -221,12 +225,12 @@ def install_torch() -> None:
     index or a folder is set up for that, else by uv, which knows PyTorch's own index."""
     pin = torch_pin()
     ask = "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != sys.argv[1])"
-    if pin is None or run([str(PYTHON), "-I", "-c", ask, pin]) == 0:
+    if pin is None or run([str(PYTHON), "-I", "-c", ask, pin])[0] == 0:
         return
     if sys.platform == "linux" and not has_nvidia():
         try:
             pip("PyTorch for the CPU", f"torch=={pin}+cpu", *PINS)
-        except SetupError:
+        except NoBuildError:
             if not uv_torch("cpu", pin):
                 need_disk(CUDA_GB)
                 say("the CPU build of PyTorch can't be reached; taking the plain one with CUDA's libraries (some GB)")
@@ -238,14 +242,11 @@ def install_torch() -> None:
 
 def uv_torch(backend: str, pin: str) -> bool:
     """Install PyTorch from its own index; False where that can't be reached."""
-    try:
-        pip("uv", "uv")
-    except SetupError:
-        return False
+    pip("uv", "uv")
     say(f"PyTorch ({backend}) from its own index ...")
     brief = {"UV_HTTP_TIMEOUT": "20", "UV_HTTP_CONNECT_TIMEOUT": "5", "UV_HTTP_RETRIES": "1"}
     uv = [str(PYTHON), "-I", "-m", "uv", "pip", "install", "--python", str(PYTHON)]
-    return run([*uv, "--torch-backend", backend, f"torch=={pin}", *PINS], brief) == 0
+    return run([*uv, "--torch-backend", backend, f"torch=={pin}", *PINS], brief)[0] == 0
 
 
 # ---- running pip
@@ -258,31 +259,36 @@ def pip(what: str, *args: str) -> None:
         SetupError: what went wrong, in one sentence.
     """
     say(f"installing {what} ...")
-    before = LOG.stat().st_size
     flags = ["--disable-pip-version-check", "--progress-bar", "off", "--retries", "2", "--timeout", "20"]
-    if run([str(PYTHON), "-I", "-m", "pip", "install", *flags, *args], {"PIP_USER": "0"}):
-        text = LOG.read_bytes()[before:].decode("utf-8", "replace")
-        raise SetupError(explain(text) or f"installing {what} failed: {last_line(text)} (all of it is in {LOG})")
+    code, said = run([str(PYTHON), "-I", "-m", "pip", "install", *flags, *args], {"PIP_USER": "0"})
+    if code:
+        cause = explain(said)
+        missing = re.search(r"No matching distribution found for (\S+)", said)
+        if missing and not cause:
+            raise NoBuildError(f"there is no build of {missing[1]} for this system and Python: try python3.12 start.py")
+        raise SetupError(cause or f"installing {what} failed: {error_line(said)} (all of it is in {LOG})")
 
 
-def run(command: list[str], variables: dict[str, str] | None = None) -> int:
-    """Run `command`, its output into the log; the exit code."""
+def run(command: list[str], variables: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run `command`; its exit code and its output, which goes into the log as well."""
     import subprocess
 
     env = {**os.environ, **(variables or {})}
+    said = []
     with (
-        LOG.open("ab") as log,
+        LOG.open("a", encoding="utf-8") as log,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env
         ) as child,
     ):
         assert child.stdout is not None
         try:
-            for line in child.stdout:
+            for line in (raw.decode("utf-8", "replace") for raw in child.stdout):
+                said.append(line)
                 log.write(line)
-                if line.lstrip().startswith(b"Downloading "):
-                    print("     " + line.strip().decode("utf-8", "replace"), flush=True)
-            return child.wait()
+                if line.lstrip().startswith("Downloading "):
+                    print("     " + line.strip(), flush=True)
+            return child.wait(), "".join(said)
         finally:
             if child.poll() is None:  # interrupted: no pip goes on behind the back of the next start
                 child.terminate()
@@ -297,21 +303,15 @@ CAUSES = (
      r"name resolution|Network is unreachable|Connection refused|ConnectTimeout|Read timed out|ProxyError|"
      r"Could not connect|NameResolutionError",
      "the package index can't be reached: connect to the internet (or set PIP_INDEX_URL), then start again"),
-    (r"No matching distribution found for (\S+)",
-     r"there is no build of \1 for this system and Python: start with another Python (python3.12 start.py)"),
 )  # fmt: skip
 
 
 def explain(text: str) -> str | None:
     """The sentence for what `text`, the words of venv or pip, says; None where none fits."""
-    for pattern, sentence in CAUSES:
-        found = re.search(pattern, text)
-        if found:
-            return found.expand(sentence)
-    return None
+    return next((sentence for pattern, sentence in CAUSES if re.search(pattern, text)), None)
 
 
-def last_line(text: str) -> str:
+def error_line(text: str) -> str:
     """The first line that pip marks as an error, else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in lines if line.startswith("ERROR:")), lines[-1] if lines else "it said nothing")
