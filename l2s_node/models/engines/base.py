@@ -1,0 +1,109 @@
+"""The shape of an engine: what a module of `engines/` exports, and what they share.
+
+An engine is a module beside this one that exports exactly three public names:
+
+    missing() -> str | None                                  why it can't be used here and the remedy, in one sentence
+    DEVICES: tuple[str, ...]                                 types of torch devices that it runs on
+    build(generator, shape, device, precision) -> Engine     see `build` below
+
+``build(generator: Generator, shape: Shape, device: torch.device, precision: str) -> Engine``
+
+    generator: float32 on the CPU, in eval mode, its seed field drawn for the canvas. It is left as it is.
+    shape: (n, 1, h, w) of every input from now on.
+    precision: "auto" or one of `PRECISIONS`.
+    Raises EngineError: it can't build this generator here.
+
+Engines don't know each other; which one is used is chosen in `engines/__init__.py`. None of them lets threads spin
+while they wait: with one foreign busy process that took a step of eager torch from 12 ms to 29–450 ms.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import psutil
+import torch
+from torch import Tensor
+
+from l2s_node.errors import EngineError
+from l2s_node.models.pix2pix import Dropout, Generator
+
+Shape = tuple[int, int, int, int]
+
+PRECISIONS: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+MOST_THREADS = 8
+"""More don't make nets of this size faster, and capture, encoding and the page want cores as well."""
+
+
+class Engine(Protocol):
+    """A generator made ready for one shape on one device. Called by one thread at a time.
+
+    Attributes:
+        name: the module's name.
+        precision: what it calculates in, one of `PRECISIONS`.
+        reason: why in that precision (and with how many threads).
+        device: where its input and output lie.
+        step: the same, float32 to float32, as a plain function on tensors of `device` that may be captured in a CUDA
+            graph together with other work; None where the engine is not made of torch operations.
+    """
+
+    name: str
+    precision: str
+    reason: str
+    device: torch.device
+    step: Callable[[Tensor], Tensor] | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``(n, 1, h, w)`` float32 in [-1, 1] on `device` to ``(n, 3, h, w)`` float32 in [-1, 1].
+
+        The output is a fixed buffer: valid until the next call. The first call may take longer (it warms up).
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds; outputs that it gave are void from now on. Called exactly once."""
+        ...
+
+
+def prepared(generator: Generator, device: torch.device, dtype: torch.dtype = torch.float32) -> Generator:
+    """A copy of `generator` for playing: norms folded, no gradients, on `device` as `dtype`."""
+    net = copy.deepcopy(generator).eval().requires_grad_(False)
+    net.fold_norms()
+    return net.to(device=device, dtype=dtype)
+
+
+def pick_precision(asked: str, offered: Sequence[str], why: str) -> tuple[str, str]:
+    """(precision, reason): what was `asked` for, or for "auto" the first of `offered`, because of `why`.
+
+    Raises:
+        EngineError: it is not offered; the message says what is.
+    """
+    if asked == "auto":
+        return offered[0], why
+    if asked not in offered:
+        raise EngineError(f"this engine can't calculate in {asked} here, but in {' and '.join(offered)}")
+    return asked, "asked for"
+
+
+def refuse_dropout(generator: Generator, name: str) -> None:
+    """Refuse a generator whose dropout plays: compilers for inference leave it out.
+
+    Raises:
+        EngineError: always for such a generator.
+    """
+    if any(isinstance(module, Dropout) and module.live for module in generator.modules()):
+        raise EngineError(f"{name} leaves dropout out, and this world plays with it: take --engine eager")
+
+
+def threads() -> int:
+    """Threads for a CPU engine: this process's cores (not hyper-threads), at most `MOST_THREADS`."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed, MOST_THREADS))
