@@ -72,6 +72,7 @@ class RunConfig:
         name: the node's name: its NDI sender and the first part of its OSC addresses.
         fps: frames a second of the output; None follows the source.
         output_size: (width, height) in pixels, width even; None follows the source.
+        canvas: (width, height) that the generator works on; None fits the source's shape.
         device: one of `DEVICES`.
         engine: one of `ENGINES`.
         osc: UDP port for OSC; 0 for none.
@@ -93,6 +94,7 @@ class RunConfig:
     name: str = NAME
     fps: float | None = None
     output_size: tuple[int, int] | None = None
+    canvas: tuple[int, int] | None = None
     device: str = "auto"
     engine: str = "auto"
     osc: int = 7400
@@ -254,6 +256,10 @@ def _size(raw: object) -> tuple[int, int] | None:
     return width, height
 
 
+def _canvas(raw: object) -> tuple[int, int] | None:
+    return None if raw == "auto" else _size(raw)
+
+
 def _switch(raw: object) -> bool:
     if not isinstance(raw, bool):
         raise ValueError
@@ -281,6 +287,7 @@ _PARSERS: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "name": ("letters, digits, dots, dashes and underscores", _name),
     "fps": ("auto or a number of frames a second up to 1000, such as 25 or 30000/1001", _fps),
     "output_size": ("same or WIDTHxHEIGHT with an even width, such as 1280x720", _size),
+    "canvas": ("auto or WIDTHxHEIGHT with an even width, such as 256x256", _canvas),
     "device": _one_of(DEVICES),
     "engine": _one_of(ENGINES),
     "osc": _PORT,

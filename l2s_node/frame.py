@@ -76,7 +76,7 @@ class Frame:
 
     Attributes:
         planes: ``uint8`` arrays as `PixelFormat` lays them out. They belong to whoever made the frame and stay
-            valid until that source's next-but-one ``read`` (a sink must be done with them when ``write`` returns).
+            valid until two more pictures have come from there.
         format: how to read `planes`.
         width: pixels in a row.
         height: rows.

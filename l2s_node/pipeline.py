@@ -9,7 +9,6 @@ the same frame again (nothing new came); the knobs and everything that moves wit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -35,11 +34,13 @@ class Player:
         name: "flowers/small", for people.
         play: see `way.Play`.
         canvas: (width, height) it was built for.
+        step: `play` as plain tensor operations that a CUDA graph can capture; None where it is none.
     """
 
     name: str
     play: Play
     canvas: tuple[int, int]
+    step: Play | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Pipeline:
 
     # --- one frame ---------------------------------------------------------------------------------------------------
 
+    @torch.inference_mode()
     def step(self, frame: Frame, params: Params, now: float) -> Frame:
         """One output frame: UYVY, or UYVA where the input has alpha.
 
@@ -196,6 +198,11 @@ class Pipeline:
         return Frame(kept, fmt, *plan.output, seconds=now, number=number, rate=frame.rate)
 
 
+def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
+    """The pipeline for a device."""
+    return Pipeline(device, output_size)
+
+
 def detail_matrices(canvas: tuple[int, int], cells: float, device: torch.device, rank: int | None = None) -> Detail:
     """(down rows, up rows, down columns, up columns) for `condition.apply_detail`; cached."""
     width, height = canvas
@@ -211,12 +218,6 @@ def placed(plane: np.ndarray, place: Rect) -> np.ndarray:
     return plane[top : top + height, 2 * left : 2 * (left + width)]
 
 
-def black_frame(size: tuple[int, int], now: float, rate: Fraction | None = None) -> Frame:
-    """What there is to see before anything came in."""
-    width, height = _even(size)
-    return Frame(blank(PixelFormat.UYVY, width, height), PixelFormat.UYVY, width, height, now, 0, rate)
-
-
 def _even(size: tuple[int, int]) -> tuple[int, int]:
-    """UYVY needs an even width; a row more or less is not seen, a column is kept black-free by rounding down."""
+    """The nearest size that UYVY can have: even in width."""
     return max(size[0] // 2 * 2, 2), max(size[1], 1)

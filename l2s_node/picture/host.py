@@ -98,6 +98,11 @@ def dim(out: U8, light: float) -> None:
         _towards(_black(out.shape[1] // 2, out.shape[0]), out, light)
 
 
+def rgb_of(uyvy: U8) -> U8:
+    """``(h, w, 3)`` RGB bytes of ``(h, 2w)`` UYVY, in the matrix of its size."""
+    return cv2.transform(_pixels(uyvy), _affine(colour.standard_for(uyvy.shape[1] // 2, uyvy.shape[0]), back=True))
+
+
 def _bytes(planes: Tensor) -> U8:
     made: U8 = planes.round().clamp_(0, 255).to(torch.uint8).numpy()
     return made

@@ -62,7 +62,8 @@ class Source(Protocol):
     def read(self, timeout: float) -> Frame | None:
         """The newest picture not read before, waiting at most `timeout` seconds; None when there is none.
 
-        The frame's planes stay valid until the next-but-one `read`. Never raises because a source is absent, dies
+        The frame's planes stay valid until two more pictures have been read (a source that `blocks` hands out planes
+        that it never writes to again, since it is read ahead of the frame loop). Never raises because a source is absent, dies
         or changes size, rate or format: those are states, and the room finds the source again by itself.
         """
         ...
@@ -79,11 +80,13 @@ class Sink(Protocol):
         uri: the full URI.
         format: the pixel format that `write` takes (the node composes straight into it).
         dropped: pictures that the sink could not take in time.
+        live: it shows what goes out now, from the first second on; a recording (False) begins when pictures come in.
     """
 
     uri: str
     format: PixelFormat
     dropped: int
+    live: bool
 
     def write(self, frame: Frame) -> None:
         """Send one picture and return at once. The planes may be reused as soon as the next `write` returns.

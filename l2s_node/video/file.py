@@ -1,8 +1,9 @@
 """The room `file:`: plays video files and pictures, records video files (PyAV).
 
 ``file:clip.mp4`` plays in a loop without a gap, at the times in the file; ``file:clip.mp4?once`` stops at its end;
-``?unpaced`` hands out every picture as fast as it is fetched, for work that isn't a show (``?once&unpaced``). A still
-is a source that repeats it at `options.rate`. ``file:out.mp4`` as a sink records, see `Sink`.
+``?unpaced`` hands out every picture as fast as it is fetched, its `seconds` those of the clip, for work that isn't a
+show (``?once&unpaced``). A still is a source that repeats it at `options.rate`. ``file:out.mp4`` as a sink records,
+see `Sink`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Source:
             return None
         picture, self._next = self._next, None
         self._number += 1
-        seconds = time.monotonic()
+        seconds = picture.seconds if self._unpaced else time.monotonic()
         return Frame(picture.planes, *picture[1:4], seconds, self._number, self._clip.rate)
 
     def close(self) -> None:
@@ -134,6 +135,7 @@ class Sink:
     """
 
     format = PixelFormat.UYVY
+    live = False
 
     def __init__(self, address: str, options: Options) -> None:
         path, flags = _path_and_flags(address, {"wait"})

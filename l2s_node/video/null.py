@@ -52,6 +52,7 @@ class Sink:
     """
 
     format = PixelFormat.UYVY
+    live = True
 
     def __init__(self, address: str, options: Options) -> None:
         self.uri = "null:"

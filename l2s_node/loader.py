@@ -1,0 +1,214 @@
+"""Loader: the thread `l2s-load`. It imports torch, makes the pipeline, and loads, compiles and warms worlds.
+
+Nothing of this happens on the frame loop: the loop asks (`ask`), goes on playing, and takes what is ready between two
+frames (`pipeline`, `ready`, `failed`). Newest request wins; one that is overtaken while it waits is never begun.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l2s_node.config import RunConfig, worlds_folders
+from l2s_node.errors import L2SError
+from l2s_node.latest import Latest
+
+if TYPE_CHECKING:
+    import torch
+
+    from l2s_node.models.card import ModelCard
+    from l2s_node.models.engines import Engine
+    from l2s_node.models.pix2pix import Generator
+    from l2s_node.pipeline import Pipeline, Player
+
+log = logging.getLogger(__name__)
+
+SLOW = ("inductor", "tensorrt")
+"""Engines that build for seconds or minutes; eager plays meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A world to get ready.
+
+    Attributes:
+        world: its name, or the path of a weights file (from the command line only).
+        size: "small", "medium" or "large".
+        frame: (width, height) of the input that it will play on.
+    """
+
+    world: str
+    size: str
+    frame: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        return f"{self.world}/{self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A world that is ready.
+
+    Attributes:
+        request: what was asked for.
+        player: for `Pipeline.use`.
+        canvas_for: the canvas that it wants for an input of (width, height).
+        engine: what runs it and how ("openvino bfloat16").
+        reason: why this engine.
+        close: releases it; call it when nothing plays it any more.
+    """
+
+    request: Request
+    player: Player
+    canvas_for: Callable[[tuple[int, int]], tuple[int, int]]
+    engine: str
+    reason: str
+    close: Callable[[], None]
+
+
+class Loader:
+    """Owns the thread; see the module's docstring."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.pipeline: Latest[Pipeline] = Latest()
+        self.ready: Latest[Loaded] = Latest()
+        self.failed: Latest[tuple[Request, str]] = Latest()
+        self._config = config
+        self._requests: Latest[Request] = Latest()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="l2s-load")
+        self._thread.start()
+
+    def ask(self, request: Request) -> None:
+        """Get a world ready; returns at once."""
+        self._requests.put(request)
+
+    def close(self) -> None:
+        """Stop after what is being built, join, and release what nobody took."""
+        self._stop.set()
+        self._requests.close()
+        self._thread.join()
+        left = self.ready.take()
+        if left is not None:
+            left.close()
+
+    def _run(self) -> None:
+        try:
+            device, reason = prepare(self._config)
+        except L2SError as err:
+            self.failed.put((Request("", "", (0, 0)), str(err)))
+            return
+        log.info("device: %s (%s)", device, reason)
+        from l2s_node.pipeline import create
+
+        self.pipeline.put(create(device, self._config.output_size))
+        while not self._stop.is_set():
+            request = self._requests.take(timeout=1.0)
+            if request is not None:
+                self._load(request, device)
+
+    def _load(self, request: Request, device: torch.device) -> None:
+        start = time.monotonic()
+        try:
+            for loaded in load(request, self._config, device):
+                if self._stop.is_set():
+                    loaded.close()
+                    return
+                log.info("%s is ready on %s after %.1f s", request.name, loaded.engine, time.monotonic() - start)
+                self._hand_over(loaded)
+        except L2SError as err:
+            self.failed.put((request, str(err)))
+
+    def _hand_over(self, loaded: Loaded) -> None:
+        overtaken = self.ready.take()
+        if overtaken is not None:
+            overtaken.close()
+        self.ready.put(loaded)
+
+
+def prepare(config: RunConfig) -> tuple[torch.device, str]:
+    """Import torch and choose the device: (device, why).
+
+    Raises:
+        EngineError: the device asked for is not here.
+    """
+    import torch
+
+    from l2s_node.models import engines
+
+    device, reason = engines.pick_device(config.device)
+    if device.type == "cpu":
+        # the engines bring threads of their own; torch's would only fight them for the small steps between
+        torch.set_num_threads(1)
+    return device, reason
+
+
+def find(world: str, size: str) -> Path:
+    """The weights file of a world by name; a name that ends in .safetensors is a path.
+
+    Raises:
+        ModelError: it is not there; the message lists what is.
+    """
+    from l2s_node.models import store
+
+    if world.endswith(store.SUFFIX):
+        return store.at(Path(world)).path
+    return store.find(worlds_folders(), world, size).path
+
+
+def load(request: Request, config: RunConfig, device: torch.device) -> Iterator[Loaded]:
+    """Yields the world as soon as it can play, then again on a faster engine if that one takes long to build.
+
+    Raises:
+        ModelError: the weights can't be found, read, or were trained on another conditioning.
+        EngineError: no engine can play it here.
+    """
+    from l2s_node.models import engines, store
+    from l2s_node.picture import condition
+
+    generator, card = store.load(find(request.world, request.size))
+    condition.check(card.condition)
+    canvas = canvas_of(card, config, request.frame)
+    shape = (1, card.input_channels, canvas[1], canvas[0])
+    draw_field(generator, card, canvas)
+    best, _ = engines.choose(config.engine, device, card)[0]
+    if best in SLOW:
+        yield _loaded(request, card, config, canvas, *engines.build("eager", generator, card, shape, device))
+    yield _loaded(request, card, config, canvas, *engines.build(config.engine, generator, card, shape, device))
+
+
+def draw_field(generator: Generator, card: ModelCard, canvas: tuple[int, int]) -> None:
+    """The seed field of `card` for a canvas of (width, height)."""
+    if card.seed is not None:
+        generator.draw_field(canvas[1], canvas[0], card.seed)
+
+
+def canvas_of(card: ModelCard, config: RunConfig, frame: tuple[int, int]) -> tuple[int, int]:
+    """The canvas (width, height) that a world plays `frame` on: the configured one, or the one of the frame's shape."""
+    from l2s_node.picture.geometry import canvas_for
+
+    if config.canvas is None:
+        return canvas_for(frame, card.resolution, card.multiple)
+    width, height = (max(round(side / card.multiple), 1) * card.multiple for side in config.canvas)
+    return width, height
+
+
+def _loaded(
+    request: Request, card: ModelCard, config: RunConfig, canvas: tuple[int, int], engine: Engine, reason: str
+) -> Loaded:
+    from l2s_node.pipeline import Player
+
+    return Loaded(
+        request=request,
+        player=Player(request.name, engine, canvas, engine.step),
+        canvas_for=lambda frame: canvas_of(card, config, frame),
+        engine=f"{engine.name} {engine.precision}",
+        reason=reason,
+        close=engine.close,
+    )
