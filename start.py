@@ -286,8 +286,8 @@ def run(command: list[str], variables: dict[str, str] | None = None) -> tuple[in
             for line in (raw.decode("utf-8", "replace") for raw in child.stdout):
                 said.append(line)
                 log.write(line)
-                if line.lstrip().startswith("Downloading "):
-                    print("     " + line.strip(), flush=True)
+                if found := re.match(r"\s*Downloading ([^-\s]+)-([^-\s]+)\S* (\(.*\))", line):
+                    print("    ", *found.groups(), flush=True)
             return child.wait(), "".join(said)
         finally:
             if child.poll() is None:  # interrupted: no pip goes on behind the back of the next start
