@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.params import Params
@@ -67,7 +68,7 @@ class Pipeline:
         self.device = device or torch.device("cpu")
         self.output_size = _even(output_size) if output_size else None
         self.player: Player | None = None
-        self._before: Play | None = None
+        self._before: Player | None = None
         self._fade_start = 0.0
         self._memory: Memory | None = None
         self._last: float | None = None
@@ -81,7 +82,7 @@ class Pipeline:
         """Let `player` play from the next frame on; it fades in over the one that plays, for `params.crossfade`."""
         if self.player is not None and self._memory is not None:
             same = self.player.canvas == player.canvas
-            self._before = self.player.play if same else self._still(player.canvas)
+            self._before = self.player if same else self._still(player.canvas)
             self._fade_start = now
         if self._memory is None or self.player is None or self.player.canvas != player.canvas:
             self._remember(player.canvas)
@@ -92,11 +93,15 @@ class Pipeline:
         """The former player still plays; it must not be closed yet."""
         return self._before is not None
 
-    def _still(self, canvas: tuple[int, int]) -> Play:
-        """The last picture as a generator: where the canvases differ, it is what fades out."""
+    def _still(self, canvas: tuple[int, int]) -> Player:
+        """The last picture as a player: where the canvases differ, it is what fades out."""
         assert self._memory is not None
         still = F.interpolate(self._memory.picture, size=canvas[::-1], mode="bilinear") * 2 - 1
-        return lambda _: still
+
+        def play(_: Tensor) -> Tensor:
+            return still
+
+        return Player("still", play, canvas, play)
 
     def _remember(self, canvas: tuple[int, int]) -> None:
         self._memory = Memory(canvas, self.device)
@@ -134,7 +139,7 @@ class Pipeline:
         if plan.route.conditioned:
             rgb = luma.expand(-1, 3, -1, -1)
         else:
-            a, b = (self._before, player.play) if self._before else (player.play, None)
+            a, b = (self._before.play, player.play) if self._before else (player.play, None)
             rgb = way.developed(way.imagined(luma, a, b, knobs), self._memory, knobs, plan.route)
         under = dry.dry_uyvy(frame, plan.geometry) if plan.style.needs_dry else None
         x, y, width, height = plan.geometry.shown
@@ -177,7 +182,7 @@ class Pipeline:
     def _output(self, size: tuple[int, int], place: Rect) -> tuple[np.ndarray, ...]:
         """The next output buffer of that size, black outside `place`."""
         if not self._outputs or self._outputs[0][0].shape != (size[1], 2 * size[0]):
-            self._outputs = [blank(PixelFormat.UYVA, *size) for _ in range(OUTPUTS)]
+            self._outputs = [self._new_output(size) for _ in range(OUTPUTS)]
         elif place != self._place:
             for planes in self._outputs:
                 black = blank(PixelFormat.UYVA, *size)
@@ -185,6 +190,9 @@ class Pipeline:
         self._place = place
         self._outputs.append(self._outputs.pop(0))
         return self._outputs[-1]
+
+    def _new_output(self, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
+        return blank(PixelFormat.UYVA, *size)
 
     def _framed(self, frame: Frame, plan: Plan, planes: tuple[np.ndarray, ...], now: float) -> Frame:
         alpha = dry.dry_alpha(frame, plan.geometry)
@@ -200,6 +208,10 @@ class Pipeline:
 
 def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
     """The pipeline for a device."""
+    if device.type == "cuda":
+        from l2s_node.cuda_graph import GraphPipeline
+
+        return GraphPipeline(device, output_size)
     return Pipeline(device, output_size)
 
 

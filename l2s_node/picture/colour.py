@@ -16,32 +16,38 @@ def standard_for(width: int, height: int) -> str:
     return "bt601" if width <= 720 and height <= 576 else "bt709"
 
 
+CPU = torch.device("cpu")
+
+
 @functools.lru_cache(maxsize=8)
-def to_bytes(standard: str) -> tuple[Tensor, Tensor]:
-    """(matrix ``(3, 3)``, offset ``(3,)``): ``matrix @ rgb + offset`` = Y 16…235, Cb and Cr 16…240."""
+def to_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
+    """(matrix ``(3, 3)``, offset ``(3, 1, 1)``): ``matrix @ rgb + offset`` = Y 16…235, Cb and Cr 16…240.
+
+    Kept on `device`, because a captured graph may not upload anything.
+    """
     kr, kb = KR_KB[standard]
     kg = 1 - kr - kb
     luma = torch.tensor([kr, kg, kb], dtype=torch.float64)
     blue = (torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64) - luma) / (2 * (1 - kb))
     red = (torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64) - luma) / (2 * (1 - kr))
     matrix = torch.stack([luma * 219, blue * 224, red * 224])
-    return matrix.float(), torch.tensor([16.0, 128.0, 128.0])
+    return matrix.float().to(device), torch.tensor([16.0, 128.0, 128.0], device=device).view(3, 1, 1)
 
 
 @functools.lru_cache(maxsize=8)
-def from_bytes(standard: str) -> tuple[Tensor, Tensor]:
-    """(matrix ``(3, 3)``, offset ``(3,)``): ``matrix @ (yuv - offset)`` = RGB 0…1."""
-    matrix, offset = to_bytes(standard)
-    return torch.linalg.inv(matrix.double()).float(), offset
+def from_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
+    """(matrix ``(3, 3)``, offset ``(3, 1, 1)``): ``matrix @ (yuv - offset)`` = RGB 0…1."""
+    matrix, _ = to_bytes(standard)
+    return torch.linalg.inv(matrix.double()).float().to(device), to_bytes(standard, device)[1]
 
 
 def rgb_to_yuv(rgb: Tensor, standard: str) -> Tensor:
     """``(3, h, w)`` RGB 0…1 to ``(3, h, w)`` float Y'CbCr in byte scale."""
-    matrix, offset = (t.to(rgb.device) for t in to_bytes(standard))
-    return (matrix @ rgb.flatten(1)).view_as(rgb) + offset.view(3, 1, 1)
+    matrix, offset = to_bytes(standard, rgb.device)
+    return (matrix @ rgb.flatten(1)).view_as(rgb) + offset
 
 
 def yuv_to_rgb(yuv: Tensor, standard: str) -> Tensor:
     """``(3, h, w)`` float Y'CbCr in byte scale to ``(3, h, w)`` RGB, clamped to 0…1."""
-    matrix, offset = (t.to(yuv.device) for t in from_bytes(standard))
-    return (matrix @ (yuv - offset.view(3, 1, 1)).flatten(1)).view_as(yuv).clamp(0, 1)
+    matrix, offset = from_bytes(standard, yuv.device)
+    return (matrix @ (yuv - offset).flatten(1)).view_as(yuv).clamp(0, 1)

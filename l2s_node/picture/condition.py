@@ -43,7 +43,13 @@ def check(recorded: Mapping[str, Any]) -> None:
 
 def luma_of(rgb: Tensor) -> Tensor:
     """``(n, 3, h, w)`` RGB to ``(n, 1, h, w)`` luma, in the range that came in (BT.709 weights)."""
-    return (rgb * rgb.new_tensor(LUMA_WEIGHTS).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (rgb * _weights(rgb.device, rgb.dtype)).sum(1, keepdim=True)
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`LUMA_WEIGHTS` as ``(1, 3, 1, 1)``, kept on the device: a captured graph may not upload anything."""
+    return torch.tensor(LUMA_WEIGHTS, device=device, dtype=dtype).view(1, 3, 1, 1)
 
 
 def levels(luma: Tensor, brightness: Scalar, contrast: Scalar, gamma: Scalar, invert: Scalar) -> Tensor:

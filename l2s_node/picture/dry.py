@@ -56,7 +56,7 @@ def _rgb_planes(frame: Frame, geometry: Geometry) -> tuple[U8, U8]:
     matrix, offset = (t.numpy() for t in to_bytes(standard_for(width, height)))
     if frame.format in (PixelFormat.BGRA, PixelFormat.BGRX):
         matrix = matrix[:, ::-1]
-    affine = np.hstack([matrix / 255, np.zeros((3, 1)), offset[:, None]]).astype(np.float32)
+    affine = np.hstack([matrix / 255, np.zeros((3, 1)), offset[:, 0]]).astype(np.float32)
     yuv = np.clip(np.rint(cv2.transform(pixels.astype(np.float32), affine)), 0, 255).astype(np.uint8)
     chroma = cv2.resize(yuv[..., 1:], (width // 2, height), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(yuv[..., 0]), chroma

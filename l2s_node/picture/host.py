@@ -172,5 +172,5 @@ def _affine(standard: str, back: bool) -> U8:
     """``(3, 4)`` for `cv2.transform` on bytes: Y'CbCr to RGB in 0…255 (`back`), or RGB to Y'CbCr."""
     matrix, offset = (t.numpy() for t in (colour.from_bytes if back else colour.to_bytes)(standard))
     if back:
-        return np.hstack([matrix * 255, -(matrix @ offset)[:, None] * 255]).astype(np.float32)
-    return np.hstack([matrix / 255, offset[:, None]]).astype(np.float32)
+        return np.hstack([matrix * 255, -(matrix @ offset[:, 0]) * 255]).astype(np.float32)
+    return np.hstack([matrix / 255, offset[:, 0]]).astype(np.float32)

@@ -1,0 +1,197 @@
+"""GraphPipeline: on an NVIDIA GPU the frame's way is one CUDA graph, from the uploaded frame to the finished bytes.
+
+    host bytes ──upload──> sample ──> condition ──> generator ──> compose ──download──> host bytes
+                           └────────────── one graph, replayed ──────────┘
+
+A graph holds for one structure: sizes, worlds, which steps are taken. The numbers that knobs turn lie in a small tensor
+that is refreshed before each replay, so that turning a knob never captures anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l2s_node.frame import Frame, PixelFormat, blank
+from l2s_node.params import KNOB, Params
+from l2s_node.picture import compose, condition, dry, sample, way
+from l2s_node.picture.geometry import Geometry
+from l2s_node.picture.way import KNOB_FIELDS, Knobs, Play
+from l2s_node.pipeline import Pipeline, Plan, Player, detail_matrices, placed
+
+PROGRAMS = 8
+"""Graphs kept; the one unused longest goes first."""
+MOST_CELLS = KNOB["detail"].high
+PINNED = 16
+"""Host buffers registered for direct upload; rooms rotate through a few."""
+
+
+class GraphPipeline(Pipeline):
+    """See the module's docstring; the same calls as `pipeline.Pipeline`."""
+
+    def __init__(self, device: torch.device, output_size: tuple[int, int] | None = None) -> None:
+        super().__init__(device, output_size)
+        self._programs: dict[tuple[object, ...], _Program] = {}
+        self._uploads = _Uploads()
+
+    def use(self, player: Player, now: float) -> None:
+        super().use(player, now)
+        self._programs.clear()  # they hold the former player's buffers
+
+    def _render(
+        self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, plane: np.ndarray, params: Params
+    ) -> None:
+        a, b = (self._before, player.step) if self._before else (player, None)
+        program = self._program(frame, plan, a.step, b)
+        program.refresh(frame, plan.geometry, knobs, params.detail, self._uploads)
+        program.run()
+        out = torch.from_numpy(placed(plane, plan.geometry.place))
+        out.copy_(program.out, non_blocking=True)
+        torch.cuda.current_stream(self.device).synchronize()
+
+    def _program(self, frame: Frame, plan: Plan, a: Play | None, b: Play | None) -> _Program:
+        """The program of this structure; captured when it is met for the first time."""
+        geometry = plan.geometry
+        key = (frame.size, plan.canvas, plan.style, plan.route, geometry.into, geometry.shown, geometry.place,
+               geometry.flip, geometry.seen_as_it_is(frame.size), a, b)  # fmt: skip
+        program = self._programs.pop(key, None)
+        if program is None:
+            assert self._memory is not None and a is not None
+            if len(self._programs) >= PROGRAMS:
+                self._programs.pop(next(iter(self._programs)))
+            program = _Program(frame.size, plan, a, b, self._memory, self.device)
+        self._programs[key] = program
+        return program
+
+    def _new_output(self, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
+        planes = blank(PixelFormat.UYVA, *size)
+        return tuple(torch.from_numpy(plane).pin_memory().numpy() for plane in planes)
+
+
+class _Program:
+    """Fixed buffers on the GPU and the graph that goes from `source` to `out`."""
+
+    def __init__(
+        self,
+        frame: tuple[int, int],
+        plan: Plan,
+        a: Play,
+        b: Play | None,
+        memory: way.Memory,
+        device: torch.device,
+    ) -> None:
+        self._plan, self._a, self._b, self._memory = plan, a, b, memory
+        geometry = plan.geometry
+        width, height = geometry.place[2:]
+        self._source = torch.empty(frame[1], 2 * (frame[0] // 2 * 2), dtype=torch.uint8, device=device)
+        self._own_dry = plan.style.needs_dry and not geometry.seen_as_it_is(frame)
+        self._dry = torch.empty(height, 2 * width, dtype=torch.uint8, device=device) if self._own_dry else self._source
+        self.out = torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
+        self._host_knobs = torch.zeros(len(KNOB_FIELDS), pin_memory=True)
+        self._gpu_knobs = torch.zeros(len(KNOB_FIELDS), device=device)
+        self._knobs = Knobs(**{name: self._gpu_knobs[i] for i, name in enumerate(KNOB_FIELDS)})
+        into = geometry.into
+        self._rows = torch.zeros(into[3], frame[1], device=device)
+        self._columns = torch.zeros(into[2], self._source.shape[1] // 2, device=device)
+        self._detail = detail_matrices(plan.canvas, MOST_CELLS, device, self._rank())
+        self._taken: object = None
+        self._cells = 0.0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._device = device
+
+    def _rank(self) -> int:
+        """Room for the most cells along the longer side, both neighbours of a fraction of one."""
+        width, height = self._plan.canvas
+        most = max(condition.cells_of(height, width, MOST_CELLS))
+        return 2 * int(most) + 2
+
+    def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, uploads: _Uploads) -> None:
+        """Upload the frame and what has changed of the numbers."""
+        uploads.upload(_packed(frame), self._source)
+        if self._own_dry:
+            uploads.upload(dry.dry_uyvy(frame, geometry), self._dry)
+        if geometry.taken != self._taken:
+            self._taken = geometry.taken
+            size = self._source.shape[1] // 2, self._source.shape[0]
+            _refill((self._rows, self._columns), sample.matrices(size, geometry.taken, geometry.into[2:]))
+        if cells != self._cells:
+            self._cells = cells
+            _refill(self._detail, detail_matrices(self._plan.canvas, cells, torch.device("cpu"), self._rank()))
+        self._host_knobs.copy_(torch.tensor([float(getattr(knobs, name)) for name in KNOB_FIELDS]))
+        self._gpu_knobs.copy_(self._host_knobs, non_blocking=True)
+
+    def run(self) -> None:
+        """Fill `out`; the first time the steps are warmed up and captured."""
+        if self._graph is None:
+            self._graph = self._capture()
+        self._graph.replay()
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        memory = (self._memory.luma, self._memory.levels, self._memory.picture)
+        kept = [tensor.clone() for tensor in memory]
+        stream = torch.cuda.Stream(self._device)
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                self._steps()
+            # the loader may be compiling on the same GPU meanwhile
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                self._steps()
+            _refill(memory, kept)  # warming up was no frame
+        torch.cuda.current_stream(self._device).wait_stream(stream)
+        return graph
+
+    def _steps(self) -> None:
+        plan, geometry, knobs = self._plan, self._plan.geometry, self._knobs
+        luma = sample.unit_luma(sample.by_matrix(self._source[:, 1::2], self._rows, self._columns))
+        luma = sample.flip(sample.into_canvas(luma, geometry.into, plan.canvas), geometry.flip)
+        luma = way.conditioned(luma, self._memory, knobs, self._detail, plan.route)
+        if plan.route.conditioned:
+            rgb = luma.expand(-1, 3, -1, -1)
+        else:
+            rgb = way.developed(way.imagined(luma, self._a, self._b, knobs), self._memory, knobs, plan.route)
+        x, y, width, height = geometry.shown
+        under: Tensor | None = self._dry if plan.style.needs_dry else None
+        compose.paint(rgb[0, :, y : y + height, x : x + width], under, self.out, plan.style, knobs.mix, knobs.light)
+
+
+def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
+
+
+class _Uploads:
+    """Host to GPU without a detour: buffers met again and again are page-locked where they lie."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, np.ndarray] = {}  # keeps them alive as long as their pages are locked
+
+    def upload(self, array: np.ndarray, target: Tensor) -> None:
+        """Copy `array` to `target` on the current stream; asynchronous where the buffer is page-locked."""
+        self._register(array)
+        target.copy_(torch.from_numpy(array), non_blocking=True)
+
+    def _register(self, array: np.ndarray) -> None:
+        address = array.ctypes.data
+        if address in self._known or not array.flags.c_contiguous or not array.flags.writeable:
+            return
+        if len(self._known) >= PINNED:
+            self._release(next(iter(self._known)))
+        if int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0:
+            self._known[address] = array
+
+    def _release(self, address: int) -> None:
+        torch.cuda.cudart().cudaHostUnregister(address)
+        del self._known[address]
+
+
+def _packed(frame: Frame) -> np.ndarray:
+    """The whole frame as UYVY bytes: its own where it is packed so, converted on the host where not."""
+    width, height = frame.width // 2 * 2, frame.height
+    whole = (0.0, 0.0, float(frame.width), float(frame.height))
+    rect = (0, 0, width, height)
+    return dry.dry_uyvy(frame, Geometry(whole, rect, rect, whole, rect, (False, False)))
