@@ -67,7 +67,7 @@ class _Inductor:
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         """The step as a graph from `_input` to `_output`; other threads may go on using the GPU meanwhile."""
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream):

@@ -1,13 +1,20 @@
-"""OpenVINO: the fastest way to run these networks on a CPU (Intel, AMD, ARM): 2–6 times as fast as eager torch."""
+"""OpenVINO: the fastest way to run these networks on a CPU (Intel, AMD, ARM): 2–6 times as fast as eager torch.
+
+The network is recorded while it runs once (`Recorder`) and written down in OpenVINO's own operations. OpenVINO's
+PyTorch frontend would do that too, but by way of ``torch.jit.trace``, which is deprecated and keeps 1–4 MB for good
+each time (measured with torch 2.13): a show that changes worlds all night would grow.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from l2s_node.errors import EngineError
 from l2s_node.models.engines.base import Shape, pick_precision, prepared, refuse_dropout, threads
@@ -52,11 +59,10 @@ class _OpenVINO:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
             "INFERENCE_NUM_THREADS": count,
-            # a pinned thread waits for its core when another process has it: 32 instead of 16 ms, measured
+            # a pinned thread waits for its core while another process has it; free ones share the rest
             "ENABLE_CPU_PINNING": False,
         }
-        model = converted(generator, shape)
-        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._request = core.compile_model(written(generator, shape), "CPU", settings).create_infer_request()
         n, _, h, w = shape
         self._input = torch.zeros(shape)
         self._output = torch.empty((n, 3, h, w))
@@ -72,29 +78,148 @@ class _OpenVINO:
         del self._request, self._input, self._output
 
 
-def offered(capabilities: list[str]) -> tuple[tuple[str, ...], str]:
+def offered(capabilities: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Precisions, the one for "auto" first, and why, from what OpenVINO says that the CPU is optimised for."""
     if "BF16" in capabilities:  # AMX or AVX512-BF16
         return ("bfloat16", "float32"), "this CPU has bfloat16 instructions"
     return ("float32",), "this CPU has no bfloat16 instructions"
 
 
-def converted(generator: Generator, shape: Shape) -> Any:
-    """`generator` as an ``openvino.Model`` of fixed shape.
+def written(generator: Generator, shape: Shape) -> Any:
+    """`generator` as an ``openvino.Model`` from (n, 1, h, w) to (n, 3, h, w).
 
-    `openvino.convert_model` would do the same with telemetry, and tracing inside its decoder imports torch's compiler
-    (1.2 s); so the network is traced here and handed to the frontend itself.
+    Raises:
+        EngineError: the network uses an operation that isn't in `Operations`.
     """
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    import openvino
 
+    x = torch.zeros(shape)
     net = prepared(generator, torch.device("cpu"))
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit: still what OpenVINO reads fastest
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # shapes become constants, as they should
-        traced = torch.jit.trace(net, (torch.zeros(shape),), check_trace=False)  # type: ignore[no-untyped-call]
-    decoder = TorchScriptPythonDecoder(traced)  # must outlive convert()
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(decoder))
-    model.reshape(list(shape))
-    return model
+    with torch.inference_mode(), Recorder(x) as recorder:
+        y = net(x)
+    return openvino.Model([recorder.node(y)], [recorder.node(x)], "generator")
+
+
+class Recorder(TorchFunctionMode):
+    """While it is entered, every torch function called on what comes from `x` is written down as an OpenVINO node.
+
+    What doesn't depend on `x` (kernels, the seed field times its gains) is calculated by torch and becomes a constant.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self._write = Operations()
+        # tensors are known by identity, so they are kept alive beside their nodes
+        self._known: dict[int, tuple[Tensor, Any]] = {id(x): (x, self._write.parameter(x))}
+
+    def node(self, value: object) -> Any:
+        """The node of a tensor (a constant where it isn't known), lists of tensors likewise; all else as it is."""
+        if isinstance(value, (list, tuple)):
+            return [self.node(v) for v in value]
+        if not isinstance(value, Tensor):
+            return value
+        return self._known[id(value)][1] if id(value) in self._known else self._write.constant(value)
+
+    def _depends(self, value: object) -> bool:
+        if isinstance(value, (list, tuple)):
+            return any(self._depends(v) for v in value)
+        return isinstance(value, Tensor) and id(value) in self._known
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func is Tensor.expand_as:  # a constant where only the shape comes from `x`
+            depends = self._depends(args[0])
+        else:
+            depends = self._depends([*args, *kwargs.values()])
+        if depends and isinstance(result, Tensor):
+            self._known[id(result)] = (result, self._written(func, args, kwargs))
+        return result
+
+    def _written(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        name = getattr(func, "__name__", str(func))
+        if func not in self._write.table:
+            raise EngineError(f"the openvino engine doesn't know {name}: take --engine eager")
+        try:
+            return self._write.table[func](*map(self.node, args), **{k: self.node(v) for k, v in kwargs.items()})
+        except TypeError as err:
+            raise EngineError(f"the openvino engine doesn't know this form of {name} ({err})") from err
+
+
+class Operations:
+    """Torch functions as OpenVINO operations: each takes its function's own arguments, with nodes for tensors."""
+
+    def __init__(self) -> None:
+        from openvino import Type, opset13
+
+        self.ops = opset13
+        self.types = Type
+        self.table: dict[Any, Callable[..., Any]] = {
+            F.conv2d: self.conv2d,
+            F.conv_transpose2d: self.conv_transpose2d,
+            F.batch_norm: self.batch_norm,
+            F.leaky_relu: self.leaky_relu,
+            F.relu: self.relu,
+            F.pixel_shuffle: self.pixel_shuffle,
+            F.dropout: self.dropout,
+            torch.tanh: self.ops.tanh,
+            torch.cat: self.cat,
+            Tensor.add: self.ops.add,
+            Tensor.mul: self.ops.multiply,
+        }
+
+    def parameter(self, x: Tensor) -> Any:
+        return self.ops.parameter(list(x.shape), self.types.f32, name="x")
+
+    def constant(self, value: Tensor) -> Any:
+        return self.ops.constant(value.numpy())
+
+    def _integers(self, *values: int) -> Any:
+        return self.ops.constant(list(values), self.types.i64)
+
+    def _per_channel(self, vector: Any) -> Any:
+        return self.ops.unsqueeze(vector, self._integers(0, 2, 3))
+
+    def conv2d(self, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+        _refuse(groups != 1, "grouped convolutions")
+        y = self.ops.convolution(x, weight, stride, padding, padding, dilation)
+        return y if bias is None else self.ops.add(y, self._per_channel(bias))
+
+    def conv_transpose2d(
+        self, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, extra: Any, groups: int, dilation: Any
+    ) -> Any:
+        _refuse(groups != 1, "grouped convolutions")
+        write = self.ops.convolution_backprop_data
+        y = write(x, weight, stride, None, padding, padding, dilation, output_padding=extra)
+        return y if bias is None else self.ops.add(y, self._per_channel(bias))
+
+    def batch_norm(
+        self, x: Any, running_mean: Any, running_var: Any, *, weight: Any, bias: Any, training: bool, **settings: Any
+    ) -> Any:
+        """With the statistics of the picture at hand; running ones are folded away before."""
+        _refuse(not training, "norms with running statistics")
+        y = self.ops.mvn(x, self._integers(0, 2, 3), True, settings["eps"], "inside_sqrt")
+        return self.ops.add(self.ops.multiply(y, self._per_channel(weight)), self._per_channel(bias))
+
+    def leaky_relu(self, x: Any, negative_slope: float, inplace: bool) -> Any:
+        return self.ops.prelu(x, self.ops.constant([negative_slope], self.types.f32))
+
+    def relu(self, x: Any, inplace: bool) -> Any:
+        return self.ops.relu(x)
+
+    def pixel_shuffle(self, x: Any, upscale_factor: int) -> Any:
+        return self.ops.depth_to_space(x, "depth_first", upscale_factor)
+
+    def dropout(self, x: Any, p: float, training: bool, inplace: bool) -> Any:
+        _refuse(training, "dropout")
+        return x
+
+    def cat(self, tensors: list[Any], dim: int = 0) -> Any:
+        return self.ops.concat(tensors, dim)
+
+
+def _refuse(condition: bool, what: str) -> None:
+    if condition:
+        raise EngineError(f"the openvino engine knows no {what}: take --engine eager")
