@@ -21,16 +21,13 @@ Planes = tuple[NDArray[np.uint8], ...]
 
 _NATIVE = {"yuv420p": PixelFormat.I420, "nv12": PixelFormat.NV12, "uyvy422": PixelFormat.UYVY}
 
-SD_HEIGHT = 576
-"""Pictures up to this many rows are Y'CbCr by BT.601, larger ones by BT.709 (what players assume of untagged video)."""
-
 _UNSPECIFIED = 2
 _TAGS_601, _TAGS_709 = (5, 6), (1,)
 
 
-def is_sd(height: int) -> bool:
-    """Whether a picture of so many rows is in BT.601 rather than in BT.709."""
-    return height <= SD_HEIGHT
+def is_sd(width: int, height: int) -> bool:
+    """Whether a picture of this size is in BT.601 and not in BT.709: the rule of `picture.colour.standard_for`."""
+    return width <= 720 and height <= 576
 
 
 def video_stream(container: InputContainer, what: str) -> VideoStream:
@@ -86,7 +83,7 @@ class Native:
     def _to_i420(self, picture: VideoFrame) -> VideoFrame:
         if picture.format.bits_per_pixel == 1:  # swscale makes 0 and 255 of black and white: no limited range
             picture = self._reformatter.reformat(picture, format="gray")
-        matrix = Colorspace.ITU601 if is_sd(picture.height) else Colorspace.ITU709
+        matrix = Colorspace.ITU601 if is_sd(picture.width, picture.height) else Colorspace.ITU709
         tagged = picture.format.is_rgb or picture.format.has_palette or picture.colorspace != _UNSPECIFIED
         return self._reformatter.reformat(
             picture,
@@ -100,7 +97,7 @@ class Native:
 
 def _usual(picture: VideoFrame) -> bool:
     """Limited range, and the colour matrix that everyone assumes at this size."""
-    fits = _TAGS_601 if is_sd(picture.height) else _TAGS_709
+    fits = _TAGS_601 if is_sd(picture.width, picture.height) else _TAGS_709
     return picture.color_range != ColorRange.JPEG and picture.colorspace in (_UNSPECIFIED, *fits)
 
 

@@ -34,9 +34,10 @@ _ENCODER = {
     # leave cores to the show
     "threads": str(max(1, min(4, (os.cpu_count() or 2) // 2))),
 }
-# Fragments of one key frame each make the file playable even if the process is killed; on close the muxer hides them
-# behind a normal index, so that every editor takes it (FFmpeg 7.1, doc/muxers, "hybrid_fragmented").
-_MOVFLAGS = "hybrid_fragmented+frag_keyframe"
+# The file is playable even if the process is killed. In .mp4 and .mov each second is a fragment; on close the muxer
+# hides them behind one normal index, so that every editor takes it (FFmpeg 7.1, doc/muxers, "hybrid_fragmented").
+_MOV = {"movflags": "hybrid_fragmented+frag_keyframe", "flush_packets": "1"}
+_MATROSKA = {"cluster_time_limit": "1000", "flush_packets": "1"}  # milliseconds; five seconds by default
 
 
 class Recorder:
@@ -150,9 +151,7 @@ class _Writer:
         self._start = 0.0
         self._last = 0
         self._scales = False
-        options = {"flush_packets": "1"}
-        if path.suffix.lower() != ".mkv":
-            options["movflags"] = _MOVFLAGS
+        options = _MATROSKA if path.suffix.lower() == ".mkv" else _MOV
         self._container: OutputContainer = av.open(str(path), "w", container_options=options)
         self._stream = self._add_stream(rate)
 
@@ -164,7 +163,7 @@ class _Writer:
         coder.time_base = Fraction(1, _TICKS)
         coder.gop_size = max(1, round(rate))  # a key frame a second: so much is lost at most if the process is killed
         coder.color_range = 1
-        coder.colorspace = 6 if is_sd(self._size[1]) else 1  # H.273: SMPTE 170M (BT.601), BT.709
+        coder.colorspace = 6 if is_sd(*self._size) else 1  # H.273: SMPTE 170M (BT.601), BT.709
         coder.color_primaries = coder.color_trc = coder.colorspace
         return stream
 
