@@ -49,7 +49,8 @@ def luma_of(rgb: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _weights(device: torch.device, dtype: torch.dtype) -> Tensor:
     """`LUMA_WEIGHTS` as ``(1, 3, 1, 1)``, kept on the device: a captured graph may not upload anything."""
-    return torch.tensor(LUMA_WEIGHTS, device=device, dtype=dtype).view(1, 3, 1, 1)
+    with torch.inference_mode(False):  # whoever asks first may be in it, and a training could not use the tensor
+        return torch.tensor(LUMA_WEIGHTS, device=device, dtype=dtype).view(1, 3, 1, 1)
 
 
 def levels(luma: Tensor, brightness: Scalar, contrast: Scalar, gamma: Scalar, invert: Scalar) -> Tensor:
