@@ -53,7 +53,8 @@ def test_closing_wakes_whoever_waits() -> None:
 
 def test_nothing_is_lost_or_doubled_between_two_threads() -> None:
     box: Latest[int] = Latest()
-    count, taken = 20_000, []
+    count = 20_000
+    taken: list[int] = []
 
     def give() -> None:
         for item in range(1, count + 1):

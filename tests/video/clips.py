@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 
 STEP = 8
 """Luma from one picture to the next: more than any codec here errs."""
@@ -36,6 +37,7 @@ def make_clip(
     ticks = 1000 if times else rate
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = Fraction(1, ticks)

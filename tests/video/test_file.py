@@ -179,7 +179,7 @@ def test_damage_is_passed_over_and_said_once(tmp_path: Path, caplog: pytest.LogC
     clip = make_clip(tmp_path / "c.mkv", 24, codec="mjpeg", pix_fmt="yuvj420p")
     data = bytearray(clip.read_bytes())
     with av.open(str(clip)) as container:
-        spans = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+        spans = [(p.pos, p.size) for p in container.demux(video=0) if p.size and p.pos]
     for start, size in spans[5:8]:
         data[start + 20 : start + size] = bytes(size - 20)
     clip.write_bytes(data)

@@ -40,7 +40,7 @@ def test_the_bars_have_the_colours_of_bt709() -> None:
 
 def test_the_bars_show_that_time_runs() -> None:
     source = video.open_source("pattern:bars", Options(size=(320, 180), rate=Fraction(50)))
-    frames = []
+    frames: list[np.ndarray] = []
     while len(frames) < 10:
         if frame := source.read(0.5):
             frames.append(frame.planes[0].copy())
