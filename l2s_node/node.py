@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -26,12 +27,14 @@ from contextlib import ExitStack, closing
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import psutil
+
 from l2s_node import __version__
 from l2s_node.clock import Ticker, exact_rate
 from l2s_node.config import RunConfig, preset_folders
 from l2s_node.control.osc import OscServer
 from l2s_node.control.presets import Presets, preset_commands
-from l2s_node.control.report import AVERAGE_OF, Report, Reports
+from l2s_node.control.report import AVERAGE_OF, Report, Reports, format_line
 from l2s_node.errors import ControlError, RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.meter import Meter
@@ -80,6 +83,7 @@ class Node:
         self._last: Frame | None = None
         self._new = False
         self._sent = 0
+        self._next_line = time.monotonic() + 1.0
         self._black: Frame | None = None
 
     def stop(self) -> None:
@@ -147,7 +151,7 @@ class Node:
             try:
                 osc = self._osc(host)
                 stack.callback(osc.close)
-                self._tell(f"osc: udp {osc.address[0]}:{osc.address[1]}, /{osc.prefix}/mix 0.5 and so on")
+                self._tell(f"osc: udp {self._reach(osc.address)}, as in /{osc.prefix}/mix 0.5")
             except ControlError as err:
                 log.warning("%s; the show runs without OSC", err)
         if self.config.panel:
@@ -155,9 +159,16 @@ class Node:
 
             try:
                 self._panel = stack.enter_context(closing(Panel(self.reports, port=self.config.panel, host=host)))
-                self._tell("see: http://{}:{}/".format(*self._panel.address))
+                self._tell(f"see: http://{self._reach(self._panel.address, '/')}")
             except ControlError as err:
                 log.warning("%s; the show runs without the panel", err)
+
+    def _reach(self, address: tuple[str, int], path: str = "") -> str:
+        """How to reach what listens at `address`, from here and from elsewhere."""
+        port = f":{address[1]}{path}"
+        if not self.config.lan:
+            return f"127.0.0.1{port} (from this machine only; --lan opens it to others)"
+        return " or ".join(f"{host}{port}" for host in ["127.0.0.1", *own_addresses()])
 
     def _osc(self, host: str) -> OscServer:
         port = self.config.osc
@@ -280,6 +291,9 @@ class Node:
         now = time.monotonic()
         meter, playing = self._meter, self._stage.playing
         meter.sample_memory(now)
+        if now >= self._next_line:
+            self._next_line = now + 1.0
+            self._tell(format_line(self.reports.get()))
         self.reports.set(
             Report(
                 fps=meter.fps(now),
@@ -308,6 +322,13 @@ class Node:
             "engine": playing.engine if playing else "",
             "engine_reason": playing.reason if playing else "",
         }
+
+
+def own_addresses() -> list[str]:
+    """This machine's IPv4 addresses on its networks, loopback left out."""
+    cards = psutil.net_if_addrs().values()
+    found = {a.address for card in cards for a in card if a.family == socket.AF_INET}
+    return sorted(address for address in found if not address.startswith("127."))
 
 
 def _as_taken(frame: Frame, fmt: PixelFormat) -> Frame:
