@@ -8,12 +8,10 @@ is checked against the network that the card describes before anything is alloca
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -24,9 +22,12 @@ from torch import Tensor, nn
 from l2s_node.errors import ModelError
 from l2s_node.models.card import ModelCard
 from l2s_node.models.pix2pix import ARCHITECTURES, Dropout, Generator, Norm
+from l2s_node.models.worlds import SIZES, SUFFIX, World, find, worlds
 
-SIZES = ("small", "medium", "large")
-SUFFIX = ".safetensors"
+__all__ = [
+    "DTYPES", "SCALE", "SIZES", "SUFFIX", "World", "at", "find", "instantiate", "load", "read_card", "save", "worlds"
+]  # fmt: skip
+
 SCALE = ".scale"
 """What is added to a kernel's name for its 8-bit scales, float32, one per output channel, shaped to broadcast."""
 
@@ -255,58 +256,7 @@ def _hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-# --- worlds ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """One weights file.
-
-    Attributes:
-        name: "flowers".
-        size: one of `SIZES`.
-        path: the file.
-        folder: the folder of worlds that it was found in.
-    """
-
-    name: str
-    size: str
-    path: Path
-    folder: Path
-
-
-def worlds(folders: Iterable[Path]) -> list[World]:
-    """Every ``<name>/<size>.safetensors`` in `folders`, first hit wins, by name and then size. Folders may lack."""
-    found: dict[tuple[str, int], World] = {}
-    for folder in folders:
-        for path in folder.glob(f"*/*{SUFFIX}"):
-            if path.stem in SIZES and not path.parent.name.startswith("."):
-                world = World(path.parent.name, path.stem, path, folder)
-                found.setdefault((world.name, SIZES.index(world.size)), world)
-    return [found[key] for key in sorted(found)]
-
-
-def find(folders: Iterable[Path], world: str, size: str) -> World:
-    """The world of that name and size. A name is a name, never a path (it may come from the network): see `at`.
-
-    Raises:
-        ModelError: it is not there; the message lists what is.
-    """
-    if not world or any(part in world for part in ("/", "\\", "..", "\0")):
-        raise ModelError(f"{world!r} is not the name of a world: a name has no slashes")
-    have = worlds(folders)
-    named = [w for w in have if w.name == world]
-    for candidate in named:
-        if candidate.size == size:
-            return candidate
-    if named:
-        raise ModelError(f"the world {world} has no size {size!r}; it has {', '.join(w.size for w in named)}")
-    names = sorted({w.name for w in have})
-    if not names:
-        raise ModelError(f"there is no world {world!r}, and no other: train one with l2s train")
-    close = difflib.get_close_matches(world, names, 1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    raise ModelError(f"there is no world {world!r}{hint}; there are {', '.join(names)}")
+# --- worlds -----------------------------------------------------------------------------------------------------------
 
 
 def at(path: Path) -> World:
