@@ -123,7 +123,7 @@ class Node:
         await asyncio.to_thread(self.panel.close)
 
 
-PLAYS = """document.images.length === 2 && [...document.querySelectorAll('img')].every(i => !i.hidden && i.naturalWidth === 640 && i.src)
+PLAYS = """document.images.length === 2 && [...document.images].every(i => !i.hidden && i.naturalWidth === 640 && i.src)
            && document.querySelectorAll('.noted').length === 0"""
 SIDE_BY_SIDE = """(() => { const [a, b] = [...document.querySelectorAll('figure')].map(f => f.getBoundingClientRect());
                   return Math.abs(a.top - b.top) < 1 && b.left >= a.right; })()"""
