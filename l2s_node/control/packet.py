@@ -1,6 +1,6 @@
 """OSC 1.0 packets: what the bytes of a datagram say, the bytes of a message, and which names an address means.
 
-The format is small, and a stage network is no polite place, so the reader is our own: python-osc 1.10 loops for ever
+python-osc writes. The reader is our own, because a stage network is no polite place: python-osc 1.10's loops for ever
 on a bundle whose element has a negative size (20 bytes do), lets RecursionError and UnicodeDecodeError out, sorts a
 packet by time tags and loses its place after a tag that it doesn't know (``S``, ``c``, ``I``).
 
@@ -14,6 +14,8 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+from pythonosc.osc_message_builder import OscMessageBuilder
 
 from l2s_node.errors import ControlError
 
@@ -130,20 +132,15 @@ def _padded(length: int) -> int:
 
 def write_message(address: str, *args: float | int | bool | str) -> bytes:
     """The bytes of one message: float as ``f``, int and bool as ``i``, str as ``s``."""
-    tags, body = ",", b""
+    builder = OscMessageBuilder(address)
     for arg in args:
         if isinstance(arg, str):
-            tags, body = tags + "s", body + _padded_text(arg)
+            builder.add_arg(arg, "s")
         elif isinstance(arg, int):  # bool as well: TouchDesigner's OSC In CHOP takes numbers only
-            tags, body = tags + "i", body + _INT.pack(arg)
+            builder.add_arg(int(arg), "i")
         else:
-            tags, body = tags + "f", body + struct.pack(">f", arg)
-    return _padded_text(address) + _padded_text(tags) + body
-
-
-def _padded_text(text: str) -> bytes:
-    raw = text.encode("utf-8") + b"\0"
-    return raw.ljust(_padded(len(raw)), b"\0")
+            builder.add_arg(arg, "f")
+    return builder.build().dgram
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
