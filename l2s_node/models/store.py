@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from l2s_node.errors import ModelError
 from l2s_node.models.card import ModelCard
 from l2s_node.models.pix2pix import ARCHITECTURES, Dropout, Generator, Norm
-from l2s_node.models.worlds import SIZES, SUFFIX, World, find, worlds
+from l2s_node.models.worlds import SUFFIX, World, find, worlds
+from l2s_node.params import SIZES
 
 __all__ = [
     "DTYPES", "SCALE", "SIZES", "SUFFIX", "World", "at", "find", "instantiate", "load", "read_card", "save", "worlds"
@@ -126,9 +127,9 @@ def load(path: Path) -> tuple[Generator, ModelCard]:
     try:
         with torch.device("meta"):  # shapes only; nothing is initialised to be thrown away
             generator = instantiate(card)
+        state = _unpacked(tensors)
     except ModelError as err:
         raise ModelError(f"{path}: {err}") from err
-    state = _unpacked(tensors)
     _match(path, _shapes(generator), state)
     generator.load_state_dict(state, strict=False, assign=True)
     for module in generator.modules():

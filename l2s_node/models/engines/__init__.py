@@ -17,7 +17,7 @@ from l2s_node.models.card import ModelCard
 from l2s_node.models.engines.base import Engine, Shape
 from l2s_node.models.pix2pix import Generator
 
-__all__ = ["NAMES", "Engine", "build", "choose", "pick_device", "survey"]
+__all__ = ["NAMES", "Engine", "EngineError", "build", "choose", "pick_device", "room", "survey"]
 
 NAMES = tuple(name for name in ENGINES if name != "auto")
 
