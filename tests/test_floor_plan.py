@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent.parent / "l2s_node"
 FLOORS = [  # ground floor first; a module may import its own room and any lower floor
     {"errors"},
     {"frame", "params", "clock", "latest", "config"},
-    {"video", "picture", "models", "meter"},
+    {"video", "picture", "models", "meter", "reach"},
     {"control", "train", "reader"},
-    {"pipeline"},
+    {"pipeline", "feed"},
     {"loader"},
     {"stage"},
     {"node"},
@@ -29,7 +29,7 @@ ONE_ROOM = {"cuda_graph": "pipeline", "bench_show": "bench"}
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY_IN = {
-    "pythonosc": ("control/osc.py",),
+    "pythonosc": ("control/packet.py",),
     "cyndilib": ("video/",),
     "NDIlib": ("video/",),
     "av": ("video/", "train/"),
