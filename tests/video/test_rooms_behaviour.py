@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import threading
 import time
@@ -53,15 +52,6 @@ def picture(number: int, size: tuple[int, int] = OPTIONS.size) -> Frame:
     planes = blank(PixelFormat.UYVY, *size)
     planes[0][:, 1::2] = 40 + number % 100
     return Frame(planes, PixelFormat.UYVY, *size, time.monotonic(), number, OPTIONS.rate)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def loopback_only(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """NDI finds this computer without any service. Read once, when libndi starts: another test may have been first."""
-    if "NDI_CONFIG_DIR" not in os.environ:
-        folder = tmp_path_factory.mktemp("ndi")
-        (folder / "ndi-config.v1.json").write_text(json.dumps({"ndi": {"networks": {"ips": "127.0.0.1"}}}))
-        os.environ["NDI_CONFIG_DIR"] = str(folder)
 
 
 @pytest.fixture(autouse=True)
