@@ -24,12 +24,24 @@ def lively(card: ModelCard, seed: int = 0) -> Generator:
             if module.bias is not None:
                 module.bias.normal_(0.0, 0.1, generator=rng)
         if isinstance(module, Norm):
-            assert module.running_mean is not None and module.running_var is not None
-            module.running_mean.normal_(0.0, 0.3, generator=rng)
-            module.running_var.uniform_(0.5, 2.0, generator=rng)
             module.weight.uniform_(0.7, 1.3, generator=rng)
             module.bias.normal_(0.0, 0.2, generator=rng)
+    learn_statistics(generator, 2 * card.multiple, rng)
     return generator
+
+
+def learn_statistics(generator: Generator, size: int, rng: torch.Generator) -> None:
+    """Running statistics near those of noise, as training would leave them."""
+    norms = [m for m in generator.modules() if isinstance(m, Norm)]
+    generator.draw_field(size, size, 0)
+    for module in norms:
+        module.train().momentum = 1.0
+    generator(picture(size, size))
+    for module in norms:
+        assert module.running_mean is not None and module.running_var is not None
+        module.eval().momentum = 0.1
+        module.running_mean += torch.empty_like(module.running_mean).uniform_(-0.1, 0.1, generator=rng)
+        module.running_var *= torch.empty_like(module.running_var).uniform_(0.9, 1.1, generator=rng)
 
 
 def picture(height: int = 64, width: int = 64, seed: int = 0, batch: int = 1) -> torch.Tensor:

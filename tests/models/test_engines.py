@@ -1,0 +1,358 @@
+"""Engines: one shape, chosen with a reason, each agreeing with eager float32."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import logging
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from nets import CLASSIC, SHUFFLE, lively, picture
+from torch import Tensor
+
+from l2s_node.errors import EngineError
+from l2s_node.models import engines
+from l2s_node.models.card import ModelCard
+from l2s_node.models.engines import base, inductor, openvino
+from l2s_node.models.pix2pix import Generator
+
+CPU = torch.device("cpu")
+FOLDER = Path(base.__file__).parent
+CPU_ENGINES = [name for name in engines.NAMES if "cpu" in engines.room(name).DEVICES]
+
+TOLERANCE = {"float32": (1e-5, 1e-4), "bfloat16": (0.01, 0.15)}
+"""Mean and greatest difference to eager float32, in values of -1…1."""
+
+
+def skip_missing(name: str) -> None:
+    reason = engines.room(name).missing()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+def reference(card: ModelCard, height: int, width: int, batch: int = 1) -> tuple[Generator, Tensor, Tensor]:
+    """(generator, x, what it makes of x in eager float32)."""
+    generator = lively(card)
+    generator.draw_field(height, width, 5)
+    x = picture(height, width, batch=batch)
+    with torch.inference_mode():
+        return generator, x, generator(x).clone()
+
+
+def differences(got: Tensor, want: Tensor) -> tuple[float, float]:
+    error = (got - want).abs()
+    return error.mean().item(), error.max().item()
+
+
+# --- shape ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", engines.NAMES)
+def test_every_engine_has_the_same_shape(name: str) -> None:
+    """Checked without importing it: this holds for engines that this machine can't run."""
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert ast.unparse(functions["missing"].args) == ""
+    assert ast.unparse(functions["missing"].returns or tree) == "str | None"
+    wanted = "generator: Generator, shape: Shape, device: torch.device, precision: str"
+    assert ast.unparse(functions["build"].args) == wanted
+    assigned = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
+    assert any(text.startswith("DEVICES = (") for text in assigned)
+    (made,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and is_engine(node))
+    assert ast.unparse(functions["build"].returns or tree) == made.name
+    for attribute in ("device", "precision", "reason", "step"):
+        assert attribute in ast.unparse(made)
+
+
+def is_engine(node: ast.ClassDef) -> bool:
+    return {"__call__", "close"} <= {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+
+
+def test_every_file_is_an_engine_of_the_list() -> None:
+    assert sorted(p.stem for p in FOLDER.glob("*.py")) == sorted([*engines.NAMES, "__init__", "base"])
+
+
+# --- parity -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("norm", "size"), [("running", (256, 256)), ("running", (256, 448)), ("frame", (256, 448))], ids=str
+)
+@pytest.mark.parametrize("card", [SHUFFLE, CLASSIC], ids=lambda c: c.architecture)
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_agrees_with_eager_float32(
+    name: str, card: ModelCard, norm: str, size: tuple[int, int], precision: str
+) -> None:
+    skip_missing(name)
+    agree(name, dataclasses.replace(card, norm=norm), size, precision)
+
+
+@pytest.mark.parametrize(
+    ("card", "norm", "size"),
+    [(SHUFFLE, "running", (256, 256)), (CLASSIC, "frame", (256, 448))],
+    ids=["shuffle", "classic"],
+)
+def test_onnxruntime_agrees_with_eager_float32(card: ModelCard, norm: str, size: tuple[int, int]) -> None:
+    skip_missing("onnxruntime")
+    agree("onnxruntime", dataclasses.replace(card, norm=norm), size, "float32")
+
+
+def agree(name: str, card: ModelCard, size: tuple[int, int], precision: str) -> None:
+    generator, x, want = reference(card, *size)
+    try:
+        engine, _ = engines.build(name, generator, card, (1, 1, *size), CPU, precision)
+    except EngineError as err:
+        if precision == "float32":
+            raise
+        pytest.skip(str(err))  # a CPU without bfloat16
+    mean, most = differences(engine(x), want)
+    engine.close()
+    assert want.std() > 0.3
+    assert mean <= TOLERANCE[precision][0] and most <= TOLERANCE[precision][1]
+    assert engine.precision == precision and engine.device == CPU
+
+
+def test_the_deepest_classic_agrees() -> None:
+    """Its innermost norm sees 1x1, where a frame's statistics are a case of their own."""
+    skip_missing("openvino")
+    card = dataclasses.replace(CLASSIC, channels=(4, 4, 4, 4, 4, 4, 4, 4), multiple=256, norm="frame")
+    agree("openvino", card, (256, 256), "float32")
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_batches(name: str) -> None:
+    skip_missing(name)
+    generator, x, want = reference(SHUFFLE, 64, 128, 3)
+    engine, _ = engines.build(name, generator, SHUFFLE, (3, 1, 64, 128), CPU, "float32")
+    assert differences(engine(x), want)[1] < 1e-4
+    engine.close()
+
+
+# --- behaviour --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Built:
+    engine: engines.Engine
+    generator: Generator
+    before: dict[str, Tensor]
+    x: Tensor
+    want: Tensor
+
+
+@pytest.fixture(scope="module", params=CPU_ENGINES)
+def built(request: pytest.FixtureRequest) -> Iterator[Built]:
+    """Each engine of a CPU, built once (an export to ONNX takes seconds)."""
+    skip_missing(request.param)
+    generator, x, want = reference(SHUFFLE, 64, 64)
+    before = copy.deepcopy(generator.state_dict())
+    engine, _ = engines.build(request.param, generator, SHUFFLE, (1, 1, 64, 64), CPU, "float32")
+    yield Built(engine, generator, before, x, want)
+    engine.close()
+
+
+def test_the_output_is_one_fixed_buffer(built: Built) -> None:
+    first = built.engine(built.x)
+    kept, place = first.clone(), first.data_ptr()
+    second = built.engine(-built.x)
+    assert second.data_ptr() == place and not torch.equal(second, kept)
+    assert torch.equal(built.engine(built.x), kept) and differences(kept, built.want)[1] < 1e-4
+    assert first.shape == (1, 3, 64, 64) and first.dtype == torch.float32 and first.is_contiguous()
+
+
+def test_the_generator_is_left_as_it_was(built: Built) -> None:
+    built.engine(built.x)
+    after = built.generator.state_dict()
+    assert built.before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in built.before.items())
+
+
+def test_threads_dont_spin_between_frames(built: Built) -> None:
+    if built.engine.name == "eager":
+        pytest.skip("its threads are OpenMP's: __main__ tells them to sleep before torch is loaded")
+    for _ in range(5):
+        built.engine(built.x)
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.25  # one spinning thread would have spent 0.5 s
+
+
+def test_eager_offers_its_step() -> None:
+    generator, x, want = reference(SHUFFLE, 64, 64)
+    engine, _ = engines.build("eager", generator, SHUFFLE, (1, 1, 64, 64), CPU)
+    assert engine.step is not None
+    assert differences(engine.step(x), want)[1] < 1e-4
+
+
+def test_a_live_dropout_isnt_compiled_away() -> None:
+    card = dataclasses.replace(CLASSIC, dropout=True)
+    generator = lively(card)
+    ((name, reason),) = engines.choose("auto", CPU, card)
+    assert name == "eager" and "dropout" in reason
+    engine, _ = engines.build("auto", generator, card, (1, 1, 64, 64), CPU)
+    x = picture()
+    assert not torch.equal(engine(x).clone(), engine(x))
+    for other in set(CPU_ENGINES) - {"eager"}:
+        if engines.room(other).missing() is None:
+            with pytest.raises(EngineError, match="dropout"):
+                engines.build(other, generator, card, (1, 1, 64, 64), CPU)
+
+
+class Odd(Generator):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (torch.sin, "sin"),
+        (lambda x: torch.nn.functional.conv2d(x.expand(-1, 2, -1, -1), torch.ones(2, 1, 1, 1), groups=2), "expand"),
+        (lambda x: torch.nn.functional.batch_norm(x, torch.zeros(1), torch.ones(1)), "running statistics"),
+    ],
+    ids=["sin", "groups", "norm"],
+)
+def test_openvino_says_what_it_cant_write(function: Callable[[Tensor], Tensor], text: str) -> None:
+    skip_missing("openvino")
+    with pytest.raises(EngineError, match=text):
+        openvino.build(Odd(function), (1, 1, 8, 8), CPU, "auto")
+
+
+def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
+    """torch counts recompilations per code object; here without a GPU, so without inductor itself."""
+    generator = lively(dataclasses.replace(SHUFFLE, channels=(4, 4), multiple=4))
+    for index in range(10):
+        height = 8 + 4 * index
+        generator.draw_field(height, 8, 1)
+        x = picture(height, 8)
+        run = inductor.compiled(generator, CPU, torch.float32, backend="eager")
+        with torch.inference_mode():
+            assert differences(run(x), generator(x))[1] < 1e-4
+
+
+# --- choice -----------------------------------------------------------------------------------------------------------
+
+
+def test_auto_on_a_cpu_prefers_openvino() -> None:
+    skip_missing("openvino")
+    names = [name for name, reason in engines.choose("auto", CPU, SHUFFLE) if reason]
+    assert names[0] == "openvino" and names[-1] == "eager"
+
+
+def test_auto_says_why_it_took_another(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """What is missing is passed over, what fails falls back, and both reasons are told."""
+
+    def broken(*_: object) -> None:
+        raise EngineError("no such kernel")
+
+    monkeypatch.setattr(engines.room("openvino"), "missing", lambda: "openvino isn't installed: pip install openvino")
+    monkeypatch.setattr(engines.room("onnxruntime"), "missing", lambda: None)
+    monkeypatch.setattr(engines.room("onnxruntime"), "build", broken)
+    generator, x, want = reference(SHUFFLE, 64, 64)
+    with caplog.at_level(logging.INFO):
+        engine, reason = engines.build("auto", generator, SHUFFLE, (1, 1, 64, 64), CPU)
+    assert engine.name == "eager" and differences(engine(x), want)[1] < 1e-4
+    assert "pip install openvino" in reason and "no such kernel" in reason and "float32" in reason
+    assert "onnxruntime: no such kernel" in caplog.text and reason in caplog.text
+
+
+def test_on_a_gpu_eager_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, mps = torch.device("cuda"), torch.device("mps")
+    monkeypatch.setattr(inductor, "missing", lambda: None)
+    assert [name for name, _ in engines.choose("auto", cuda, SHUFFLE)] == ["inductor", "eager"]
+    monkeypatch.setattr(inductor, "missing", lambda: "triton isn't installed")
+    ((name, reason),) = engines.choose("auto", cuda, SHUFFLE)
+    assert name == "eager" and "triton isn't installed" in reason
+    assert [name for name, _ in engines.choose("auto", mps, SHUFFLE)] == ["eager"]
+
+
+def test_what_was_asked_for_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engines.choose("eager", CPU, SHUFFLE) == [("eager", "asked for")]
+    with pytest.raises(EngineError, match="no engine 'warp'; there are eager"):
+        engines.choose("warp", CPU, SHUFFLE)
+    with pytest.raises(EngineError, match="inductor doesn't run on cpu, but on cuda"):
+        engines.choose("inductor", CPU, SHUFFLE)
+    monkeypatch.setattr(openvino, "missing", lambda: "openvino isn't installed: pip install openvino")
+    with pytest.raises(EngineError, match="pip install openvino"):
+        engines.choose("openvino", CPU, SHUFFLE)
+
+
+def test_precision_and_canvas_are_checked() -> None:
+    generator, _, _ = reference(SHUFFLE, 64, 64)
+    with pytest.raises(EngineError, match=r"float16 here, but in float32"):
+        engines.build("eager", generator, SHUFFLE, (1, 1, 64, 64), CPU, "float16")
+    with pytest.raises(EngineError, match=r"100x64 is no canvas .* multiples of 64"):
+        engines.build("eager", generator, SHUFFLE, (1, 1, 64, 100), CPU)
+
+
+def test_openvino_takes_bfloat16_only_where_the_cpu_has_it() -> None:
+    assert openvino.offered(["FP32", "INT8", "BIN"])[0] == ("float32",)
+    precisions, why = openvino.offered(["BF16", "FP32"])
+    assert precisions == ("bfloat16", "float32") and "bfloat16" in why
+
+
+def test_survey_names_every_engine_with_its_remedy() -> None:
+    survey = dict(engines.survey())
+    assert tuple(survey) == engines.NAMES and survey["eager"] is None
+    if not torch.cuda.is_available():
+        assert "NVIDIA" in str(survey["inductor"]) and "NVIDIA" in str(survey["tensorrt"])
+
+
+def test_devices() -> None:
+    device, reason = engines.pick_device("auto")
+    assert reason and device.type in ("cpu", "cuda", "mps")
+    assert engines.pick_device("cpu") == (CPU, "asked for")
+    if not torch.cuda.is_available():
+        with pytest.raises(EngineError, match="NVIDIA"):
+            engines.pick_device("cuda")
+    with pytest.raises(EngineError, match="no device 'tpu'"):
+        engines.pick_device("tpu")
+
+
+# --- TensorRT, read ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["2.11.*", "2.14.*"])
+def test_torch_tensorrt_takes_what_it_is_given(version: str, tmp_path: Path) -> None:
+    """Its libraries are too big to install for a test; its source says which arguments `compile` has."""
+    get = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "-d",
+        str(tmp_path),
+        f"torch-tensorrt=={version}",
+    ]
+    try:
+        subprocess.run(get, check=True, capture_output=True, timeout=120)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as err:
+        pytest.skip(f"can't download torch-tensorrt: {err}")
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        source = ast.parse(archive.read("torch_tensorrt/dynamo/_compiler.py"))
+    (theirs,) = (n for n in source.body if isinstance(n, ast.FunctionDef) and n.name == "compile")
+    ours = next(
+        node
+        for node in ast.walk(ast.parse((FOLDER / "tensorrt.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch_tensorrt.dynamo.compile"
+    )
+    known = {a.arg for a in [*theirs.args.args, *theirs.args.kwonlyargs]}
+    assert {k.arg for k in ours.keywords} <= known and len(ours.args) <= len(theirs.args.args)
