@@ -26,6 +26,7 @@ import torch
 
 from l2s_node import __version__
 from l2s_node.config import RunConfig
+from l2s_node.cuda_graph import create
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.loader import canvas_of, draw_field, prepare
 from l2s_node.models import engines, store
@@ -33,7 +34,7 @@ from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
 from l2s_node.models.pix2pix import CHANNELS, Generator
 from l2s_node.params import SIZES, Params
-from l2s_node.pipeline import Pipeline, Player, create
+from l2s_node.pipeline import Pipeline, Player
 
 WARM_UP = 10
 LONG_RUN = 20_000

@@ -29,6 +29,11 @@ PINNED = 16
 """Host buffers registered for direct upload; rooms rotate through a few."""
 
 
+def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
+    """The pipeline for a device: one captured graph on an NVIDIA GPU, step by step elsewhere."""
+    return GraphPipeline(device, output_size) if device.type == "cuda" else Pipeline(device, output_size)
+
+
 class GraphPipeline(Pipeline):
     """See the module's docstring; the same calls as `pipeline.Pipeline`."""
 

@@ -206,15 +206,6 @@ class Pipeline:
         return Frame(kept, fmt, *plan.output, seconds=now, number=number, rate=frame.rate)
 
 
-def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
-    """The pipeline for a device."""
-    if device.type == "cuda":
-        from l2s_node.cuda_graph import GraphPipeline
-
-        return GraphPipeline(device, output_size)
-    return Pipeline(device, output_size)
-
-
 def detail_matrices(canvas: tuple[int, int], cells: float, device: torch.device, rank: int | None = None) -> Detail:
     """(down rows, up rows, down columns, up columns) for `condition.apply_detail`; cached."""
     width, height = canvas
