@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2s_node.config import RunConfig, worlds_folders
-from l2s_node.errors import L2SError
+from l2s_node.errors import EngineError, L2SError, ModelError
 from l2s_node.latest import Latest
+from l2s_node.models import worlds
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 SLOW = ("inductor", "tensorrt")
 """Engines that build for seconds or minutes; eager plays meanwhile."""
+PATIENCE = 1.0
+"""Seconds that a stop waits for the loader before it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +76,42 @@ class Loaded:
 
 
 class Loader:
-    """Owns the thread; see the module's docstring."""
+    """Owns the thread; see the module's docstring.
+
+    Attributes:
+        pipeline: filled once, when torch is there.
+        ready: the newest world that can play.
+        failed: what can't be loaded and why, in one sentence; None in place of the request where nothing can.
+    """
 
     def __init__(self, config: RunConfig) -> None:
         self.pipeline: Latest[Pipeline] = Latest()
         self.ready: Latest[Loaded] = Latest()
-        self.failed: Latest[tuple[Request, str]] = Latest()
+        self.failed: Latest[tuple[Request | None, str]] = Latest()
         self._config = config
+        self._newest: Request | None = None
         self._requests: Latest[Request] = Latest()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="l2s-load")
         self._thread.start()
 
+    @property
+    def broken(self) -> bool:
+        """The thread has ended unasked: after a `failed` without a request, or by an error that is our own mistake."""
+        return not self._thread.is_alive()
+
     def ask(self, request: Request) -> None:
         """Get a world ready; returns at once."""
+        self._newest = request
         self._requests.put(request)
 
     def close(self) -> None:
         """Stop after what is being built, join, and release what nobody took."""
         self._stop.set()
         self._requests.close()
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            log.info("the end waits until what is being loaded is built")
         self._thread.join()
         left = self.ready.take()
         if left is not None:
@@ -101,12 +120,14 @@ class Loader:
     def _run(self) -> None:
         try:
             device, reason = prepare(self._config)
+            from l2s_node.cuda_graph import create
         except L2SError as err:
-            self.failed.put((Request("", "", (0, 0)), str(err)))
+            self.failed.put((None, str(err)))
+            return
+        except (ImportError, OSError) as err:  # OSError: a library that torch is linked to
+            self.failed.put((None, f"no world can play here: {err}; install l2s-node again"))
             return
         log.info("device: %s (%s)", device, reason)
-        from l2s_node.pipeline import create
-
         self.pipeline.put(create(device, self._config.output_size))
         while not self._stop.is_set():
             request = self._requests.take(timeout=1.0)
@@ -122,6 +143,8 @@ class Loader:
                     return
                 log.info("%s is ready on %s after %.1f s", request.name, loaded.engine, time.monotonic() - start)
                 self._hand_over(loaded)
+                if self._newest is not request:
+                    return  # overtaken: what waits is more wanted than a faster engine for this one
         except L2SError as err:
             self.failed.put((request, str(err)))
 
@@ -155,11 +178,11 @@ def find(world: str, size: str) -> Path:
     Raises:
         ModelError: it is not there; the message lists what is.
     """
-    from l2s_node.models import store
-
-    if world.endswith(store.SUFFIX):
-        return store.at(Path(world)).path
-    return store.find(worlds_folders(), world, size).path
+    if not world.endswith(worlds.SUFFIX):
+        return worlds.find(worlds_folders(), world, size).path
+    if not (path := Path(world).expanduser()).is_file():
+        raise ModelError(f"there is no file {path}")
+    return path
 
 
 def load(request: Request, config: RunConfig, device: torch.device) -> Iterator[Loaded]:
@@ -167,20 +190,29 @@ def load(request: Request, config: RunConfig, device: torch.device) -> Iterator[
 
     Raises:
         ModelError: the weights can't be found, read, or were trained on another conditioning.
-        EngineError: no engine can play it here.
+        EngineError: no engine can play it here, or there is too little memory.
     """
+    import torch
+
     from l2s_node.models import engines, store
     from l2s_node.picture import condition
 
     generator, card = store.load(find(request.world, request.size))
     condition.check(card.condition)
+    if card.input_channels != 1:
+        raise ModelError(f"{request.name} takes {card.input_channels} channels, a show gives one: luma")
     canvas = canvas_of(card, config, request.frame)
-    shape = (1, card.input_channels, canvas[1], canvas[0])
+    shape = (1, 1, canvas[1], canvas[0])
     draw_field(generator, card, canvas)
     best, _ = engines.choose(config.engine, device, card)[0]
-    if best in SLOW:
-        yield _loaded(request, card, config, canvas, *engines.build("eager", generator, card, shape, device))
-    yield _loaded(request, card, config, canvas, *engines.build(config.engine, generator, card, shape, device))
+    try:
+        for name in ["eager", config.engine] if best in SLOW else [config.engine]:
+            engine, reason = engines.build(name, generator, card, shape, device)
+            if device.type != "cuda":  # there it is captured on the frame loop's stream, by its first call
+                engine(torch.zeros(shape, device=device))
+            yield _loaded(request, card, config, canvas, engine, reason)
+    except torch.OutOfMemoryError as err:
+        raise EngineError(f"{request.name} needs more memory than {device} has left") from err
 
 
 def draw_field(generator: Generator, card: ModelCard, canvas: tuple[int, int]) -> None:

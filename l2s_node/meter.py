@@ -14,16 +14,14 @@ class Meter:
     """Counts, durations and memory of one run. `now` is ``time.monotonic()`` everywhere.
 
     Attributes:
-        frames_in: new pictures that reached the pipeline.
         frames_out: pictures handed to the sinks.
         repeated: of these, those that showed no new picture, because none had come.
         steps: durations of `Pipeline.step`.
-        latencies: from a picture received to its output handed to the first sink.
+        latencies: from a picture received to its output handed to the last sink.
     """
 
     def __init__(self, now: float) -> None:
         self.start = now
-        self.frames_in = 0
         self.frames_out = 0
         self.repeated = 0
         self.steps = Durations()
@@ -33,10 +31,14 @@ class Meter:
         self._memory: list[tuple[float, float]] = []
         self._every = 1.0
 
-    def sent(self, now: float) -> None:
-        """A picture went out."""
+    def sent(self, now: float, received: float | None) -> None:
+        """A picture went out, made of one that was received then; None where it shows nothing new."""
         self.frames_out += 1
         self._out.add(now)
+        if received is None:
+            self.repeated += 1
+        else:
+            self.latencies.add(now - received)
 
     def fps(self, now: float) -> float:
         return self._out.rate(now)
@@ -50,10 +52,11 @@ class Meter:
             self._memory = self._memory[::2]
             self._every *= 2
 
-    def summary(self, now: float) -> dict[str, float]:
+    def summary(self, now: float, frames_in: int) -> dict[str, float]:
         """The flat numbers of `l2s run --summary`; megabytes are 10^6 bytes.
 
-        `rss_mb_10pct` is what was resident when a tenth of the run was over, `rss_mb_end` now.
+        `frames_in` are the pictures that came from the source. `rss_mb_10pct` is what was resident when a tenth of the
+        run was over, `rss_mb_end` now.
         """
         seconds = now - self.start
         self._every = 0.0
@@ -61,7 +64,7 @@ class Meter:
         tenth = next((mb for at, mb in self._memory if at - self.start >= seconds / 10), self._memory[-1][1])
         return {
             "seconds": round(seconds, 3),
-            "frames_in": self.frames_in,
+            "frames_in": frames_in,
             "frames_out": self.frames_out,
             "repeated": self.repeated,
             "fps": round(self.frames_out / max(seconds, 1e-9), 3),

@@ -26,9 +26,11 @@ class Reader:
         self._thread.start()
 
     def read(self, timeout: float) -> Frame | None:
-        """See `base.Source.read`; waits without working."""
+        """See `base.Source.read`; waits without working. A source whose thread broke off has ended."""
+        # before the box is looked into: whoever reads "ended" has then been given the last picture
+        state = self._source.state if self._thread.is_alive() else "ended"
         frame = self._box.take(timeout)
-        self.uri, self.state = self._source.uri, self._source.state
+        self.uri, self.state = self._source.uri, state
         self.dropped = self._source.dropped + self._box.dropped
         return frame
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import logging
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from l2s_node.config import RunConfig, worlds_folders
 from l2s_node.errors import L2SError
 from l2s_node.loader import Loaded, Loader, Request
+from l2s_node.models import worlds
 from l2s_node.params import Board, Params
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Stage:
         self.pipeline: Pipeline | None = None
         self.playing: Loaded | None = None
         self._board = board
+        self._first: Request | None = None
         self._asked: Request | None = None
         self._retired: list[Loaded] = []
         self._loader = Loader(config)
@@ -39,16 +40,19 @@ class Stage:
         """Between two frames: ask for the world of `params` on an input of (width, height), take what is ready.
 
         Raises:
-            L2SError: there is nothing to play: the very first world can't be loaded.
+            L2SError: there is nothing to play: the world that the run started with can't be loaded.
         """
         self._ask(Request(params.world, params.size, frame))
         self.pipeline = self.pipeline or self._loader.pipeline.take()
         loaded = self._loader.ready.take() if self.pipeline else None
         if loaded is not None:
-            self._play(loaded)
+            self._take(loaded)
+        broken = self._loader.broken
         failure = self._loader.failed.take()
         if failure is not None:
             self._refuse(*failure)
+        elif broken and self.loading:
+            self._refuse(self._asked if self.playing else None, "worlds can't be loaded any more (see the error above)")
         if self._retired and self.pipeline is not None and not self.pipeline.crossfading:
             self._retired.pop().close()
 
@@ -67,17 +71,25 @@ class Stage:
 
     def _ask(self, wanted: Request) -> None:
         """Ask once for another world or size, or for another canvas where the input's shape wants one."""
-        if self._asked is not None and self._asked.name == wanted.name:
-            if self._asked.frame == wanted.frame:
+        self._first = self._first or wanted
+        asked, playing = self._asked, self.playing
+        if asked is not None and asked.name == wanted.name:
+            if asked.frame == wanted.frame or (playing is not None and _same_canvas(playing, asked, wanted)):
                 return
-            if self.playing is None or not self._reshapes(wanted):
+        elif playing is not None and playing.request.name == wanted.name:
+            if _same_canvas(playing, playing.request, wanted):
+                self._asked = playing.request  # back to what still plays; what was asked for meanwhile is let go
                 return
         self._asked = wanted
         self._loader.ask(wanted)
 
-    def _reshapes(self, wanted: Request) -> bool:
-        assert self._asked is not None and self.playing is not None
-        return self.playing.canvas_for(wanted.frame) != self.playing.canvas_for(self._asked.frame)
+    def _take(self, loaded: Loaded) -> None:
+        """Play what was loaded, unless something else is wanted by now."""
+        assert self._asked is not None
+        if self.playing is None or loaded.request.name == self._asked.name:
+            self._play(loaded)
+        else:
+            loaded.close()
 
     def _play(self, loaded: Loaded) -> None:
         assert self.pipeline is not None
@@ -90,18 +102,23 @@ class Stage:
             gc.freeze()
         self.playing = loaded
 
-    def _refuse(self, request: Request, message: str) -> None:
+    def _refuse(self, request: Request | None, message: str) -> None:
         """A world that can't be played: one sentence, the old one plays on, and the knobs say so again."""
-        if self.playing is None:
+        stays = self.playing.request if self.playing else self._first
+        if stays is None or request is None or (self.playing is None and request.name == stays.name):
             raise L2SError(message)
-        log.error("%s; %s plays on", message, self.playing.request.name)
-        if self._asked is not None and self._asked.name == request.name:
-            self._asked = dataclasses.replace(self.playing.request, frame=request.frame)
-            self._board.set({"world": self._asked.world, "size": self._asked.size})
+        log.error("%s; it stays with %s", message, stays.name)
+        if self._asked is None or self._asked.name != request.name or request.name == stays.name:
+            return  # something else is wanted by now; or it plays, and is not asked for again with every frame
+        self._asked = self.playing.request if self.playing else None
+        if self._board.get("world") == request.world:
+            self._board.set({"world": stays.world, "size": stays.size})
+
+
+def _same_canvas(playing: Loaded, one: Request, other: Request) -> bool:
+    return playing.canvas_for(one.frame) == playing.canvas_for(other.frame)
 
 
 def world_names() -> list[str]:
     """The names of all worlds there are."""
-    from l2s_node.models import store
-
-    return sorted({world.name for world in store.worlds(worlds_folders())})
+    return sorted({world.name for world in worlds.worlds(worlds_folders())})

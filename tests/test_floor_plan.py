@@ -14,13 +14,13 @@ ROOT = Path(__file__).parent.parent / "l2s_node"
 FLOORS = [  # ground floor first; a module may import its own room and any lower floor
     {"errors"},
     {"frame", "params", "clock", "latest", "config"},
-    {"video", "picture", "models", "meter", "reach"},
+    {"video", "picture", "models", "meter", "machine", "options"},
     {"control", "train", "reader"},
     {"pipeline", "feed"},
     {"loader"},
     {"stage"},
     {"node"},
-    {"apply", "bench", "doctor"},
+    {"apply", "bench", "doctor", "listing"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -13,6 +13,8 @@ from pathlib import Path
 from l2s_node.errors import ModelError
 from l2s_node.params import SIZES
 
+__all__ = ["SIZES", "SUFFIX", "World", "find", "worlds"]
+
 SUFFIX = ".safetensors"
 
 

@@ -1,0 +1,86 @@
+"""Listing: what there is to play from, to and on, and why the rest can't be used here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+
+from l2s_node import config, video
+from l2s_node.config import worlds_folders
+from l2s_node.errors import EngineError, ModelError
+from l2s_node.machine import processor
+from l2s_node.models import engines, store
+from l2s_node.params import KNOBS
+from l2s_node.picture import condition
+
+
+def listing(what: str | None = None) -> Iterator[str]:
+    """The lines of `l2s list`: of one kind, or of all but the knobs under headings."""
+    kinds: dict[str, Callable[[], Iterable[str]]] = {
+        "sources": lambda: map(_row, video.survey()),
+        "sinks": lambda: map(_row, video.survey_sinks()),
+        "worlds": _world_rows,
+        "engines": lambda: map(_row, engines.survey()),
+        "devices": lambda: map(_row, _devices()),
+        "knobs": _knob_rows,
+    }
+    if what is not None:
+        yield from kinds[what]()
+        return
+    for kind in [kind for kind in kinds if kind != "knobs"]:
+        yield f"{kind}:"
+        yield from (f"  {line}" for line in kinds[kind]())
+
+
+def _row(found: tuple[str, str | None]) -> str:
+    """A name, and why it can't be used here where that is so."""
+    name, reason = found
+    return name if reason is None else f"{name:<14} not here: {reason}"
+
+
+def _world_rows() -> Iterator[str]:
+    found = store.worlds(worlds_folders())
+    for world in found:
+        name = f"{world.name}/{world.size}"
+        try:
+            card = store.read_card(world.path)
+            condition.check(card.condition)
+        except ModelError as err:
+            yield f"{name:<20} can't play: {err}"
+            continue
+        about = "; ".join(part.strip().splitlines()[0] for part in (card.sources, card.licence) if part.strip())
+        yield f"{name:<20} {card.architecture}, {card.resolution} pixels, {world.path}" + (
+            f" ({about})" if about else ""
+        )
+    if not found:
+        yield "none: train one with l2s train, or put one into " + str(config.home() / "worlds")
+
+
+def _devices() -> Iterator[tuple[str, str | None]]:
+    for name in config.DEVICES[1:]:
+        try:
+            device, _ = engines.pick_device(name)
+        except EngineError as err:
+            yield name, str(err)
+            continue
+        yield f"{name:<6} {_called(device)}", None
+
+
+def _called(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+
+
+def _knob_rows() -> Iterator[str]:
+    rows = [("address", "type", "range", "default", "change", "what it does")]
+    rows += [
+        (f"/{config.NAME}/{k.name}", k.kind.value, k.range_text(), _plain(k.default), k.change.value, k.help)
+        for k in KNOBS
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True))
+
+
+def _plain(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

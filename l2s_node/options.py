@@ -1,0 +1,218 @@
+"""Options: every verb of the command line with what it takes. Nothing but words: `cli` does what they say."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from l2s_node import __version__
+from l2s_node.config import DEVICES, ENGINES, ON_LOSS, home
+from l2s_node.params import SIZES
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and options."""
+    top = _Parser(
+        prog="l2s",
+        description='A real-time "learning to see" instrument: a camera sees a table, a trained world dreams over it.',
+        epilog="Start here:  l2s doctor,  l2s list,  l2s run --in ndi:cam --out ndi:l2s",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"l2s {__version__}")
+    top.add_argument("-v", "--verbose", action="store_true", help="say more in the log")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+    for add in (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_train):
+        add(verbs)
+    return top
+
+
+Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_run(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "run", "play: video in, a world out, until Ctrl-C", RUN_EXAMPLES)
+    _add_pictures(p)
+    _add_play(p)
+
+
+def _add_pictures(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("what is seen")
+    g.add_argument(
+        "--in",
+        dest="source",
+        metavar="URI",
+        help="ndi:NAME, ndi:@HOST:PORT, camera:0, file:clip.mp4, pattern:, null: (l2s list sources)",
+    )
+    g.add_argument("--world", metavar="NAME", help="which trained world (l2s list worlds), or a .safetensors file")
+    g.add_argument("--size", choices=SIZES, help="which size of it: larger sees more and takes longer")
+    g.add_argument("--on-loss", choices=ON_LOSS, help="what is shown while the source is gone (hold the last picture)")
+    g = p.add_argument_group("what goes out")
+    g.add_argument(
+        "--out",
+        dest="sinks",
+        metavar="URI",
+        action="append",
+        help="ndi:NAME, file:out.mp4 (records), null:; repeat for several (ndi: and the node's name)",
+    )
+    g.add_argument("--name", help="the node's name: its NDI sender and the first part of its OSC addresses (l2s)")
+    g.add_argument("--fps", metavar="auto|N", help="pictures a second (auto: as they come in)")
+    g.add_argument("--output-size", metavar="WxH|same", help="as in 1280x720 (same: as it comes in)")
+
+
+def _add_play(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("how it is played")
+    g.add_argument("--preset", metavar="NAME", help="knobs to start with, saved under a name")
+    g.add_argument(
+        "--set",
+        metavar="KNOB=VALUE",
+        action="append",
+        default=[],
+        help="a knob to start with, over the preset's; repeat for several (l2s list knobs)",
+    )
+    g.add_argument("--osc", metavar="PORT", help="UDP port of OSC (7400; 0 for none)")
+    g.add_argument("--osc-feedback", metavar="HOST:PORT", help="where state is sent to (127.0.0.1 and OSC port + 1)")
+    g.add_argument("--panel", metavar="PORT", help="port of the page with input and output (7480; 0 for none)")
+    g.add_argument("--lan", action="store_true", default=None, help="let other machines reach OSC and the page")
+    g = p.add_argument_group("what it runs on")
+    g.add_argument("--device", choices=DEVICES, help="processor of the world (auto)")
+    g.add_argument("--engine", choices=ENGINES, help="what runs the world (auto: the fastest that works here)")
+    g.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on (auto: 256 on the short side)")
+    g = p.add_argument_group("the run itself")
+    g.add_argument("--config", metavar="show.toml", type=Path, help="all of this in a file; what is said here wins")
+    g.add_argument("--seconds", metavar="N", help="stop after so long")
+    g.add_argument("--frames", metavar="N", help="stop after so many pictures went out")
+    g.add_argument("--summary", metavar="FILE", help="write the run's numbers as JSON when it ends")
+
+
+def _add_list(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "list", "sources, sinks, worlds, engines, devices, knobs: what is here, and why not")
+    p.add_argument(
+        "what",
+        nargs="?",
+        choices=("sources", "sinks", "worlds", "engines", "devices", "knobs"),
+        help="only this (all but the knobs)",
+    )
+
+
+def _add_doctor(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    _verb(
+        verbs,
+        "doctor",
+        "check everything that a show needs, a line each",
+        "A line begins with ok, with note (a show runs all the same) or with FAIL; then the exit code is 1.",
+    )
+
+
+def _add_apply(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "apply", "the same for pictures, videos and folders of them", APPLY_EXAMPLES)
+    p.add_argument("world", metavar="WORLD", help="a world's name, or a .safetensors file")
+    p.add_argument("inputs", nargs="+", type=Path, metavar="PICTURE|VIDEO|FOLDER")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; made if it lacks")
+    p.add_argument("--size", choices=SIZES, help="which size of the world (small)")
+    p.add_argument("--preset", metavar="NAME", help="knobs, saved under a name")
+    p.add_argument("--set", metavar="KNOB=VALUE", action="append", default=[], help="a knob; repeat for several")
+    p.add_argument("--output-size", metavar="WxH|same", help="size of the results (same: as the inputs)")
+    p.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on (auto: 256 on the short side)")
+    p.add_argument("--device", choices=DEVICES, help="processor of the world (auto; with --raw cpu)")
+    p.add_argument("--engine", choices=ENGINES, help="what runs the world (auto; with --raw the bare network, float32)")
+    p.add_argument(
+        "--raw",
+        action="store_true",
+        help="inputs are float32 .npy of shape (n, h, w, c) in [-1, 1], results (n, h, w, 3)",
+    )
+
+
+def _add_bench(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "bench", "measure this machine, each number beside its baseline in the same run")
+    p.add_argument("what", nargs="?", default="all", choices=("all", "step", "generator", "show", "memory"))
+    p.add_argument("--seconds", type=float, default=10.0, metavar="N", help="length of each live run (10)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers")
+
+
+def _add_train(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "train", "make a world from a folder of pictures or a video", TRAIN_EXAMPLES)
+    p.add_argument("pictures", nargs="+", type=Path, metavar="FOLDER|VIDEO", help="what the world is made of")
+    p.add_argument("--name", required=True, help="the world's name")
+    p.add_argument("--size", choices=SIZES, help="how large a network: small plays anywhere (small)")
+    p.add_argument("--out", type=Path, metavar="DIR", help=f"folder of worlds ({home() / 'worlds'})")
+    p.add_argument("--minutes", type=float, metavar="N", help="train so long (10, where --images isn't given)")
+    p.add_argument("--images", type=int, metavar="N", help="train until so many pictures were seen")
+    p.add_argument("--resume", action="store_true", default=None, help="go on where a training of this name stopped")
+    p.add_argument("--device", choices=DEVICES, help="what it trains on (auto: a GPU if there is one)")
+    _add_expert(p)
+
+
+def _add_expert(p: argparse.ArgumentParser) -> None:
+    g = p.add_argument_group("for those who know what they want")
+    g.add_argument("--recipe", metavar="NAME", help="how it is trained (dream)")
+    g.add_argument(
+        "--foreign",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER|VIDEO",
+        help="other things that a camera may see (hands, tables), as inputs only",
+    )
+    g.add_argument("--batch", type=int, metavar="N", help="pictures in a step (32 on a GPU, else 4)")
+    g.add_argument("--resolution", type=int, metavar="N", help="side of the square that is trained on (256)")
+    g.add_argument("--channels", type=_integers, metavar="N,N,…", help="feature channels of each level (by --size)")
+    g.add_argument("--frames", type=int, metavar="N", help="how many to take from each video (600)")
+    g.add_argument("--seed", type=int, metavar="N", help="of everything that is drawn at random (0)")
+    g.add_argument("--licence", metavar="TEXT", help="of the weights, for the world's card")
+    g.add_argument("--save-seconds", type=float, metavar="N", help="between checkpoints (45)")
+    g.add_argument("--sheet-seconds", type=float, metavar="N", help="between contact sheets (60)")
+
+
+RUN_EXAMPLES = """\
+examples:
+  l2s run --in ndi:cam --out ndi:l2s --world flowers        a camera on the network
+  l2s run --in camera:0 --out ndi:l2s --out file:show.mp4   the first camera here, recorded as well
+  l2s run --in pattern: --set mix=0.5 --set detail=12       no camera at hand
+"""
+APPLY_EXAMPLES = """\
+A picture becomes a .png, a video an .mp4 without sound, both of the input's name; of a folder every picture and video
+in it, not those in folders within. Nothing is ever overwritten: if table.png exists, table-2.png is written. What
+can't be read is said and passed over.
+
+examples:
+  l2s apply flowers table.jpg hands.mp4 --out flowered
+  l2s apply flowers photos --out flowered --set detail=10 --set mix=0.8
+"""
+TRAIN_EXAMPLES = """\
+examples:
+  l2s train photos --name moss                     ten minutes; then: l2s run --in camera:0 --world moss
+  l2s train sea.mp4 --name sea --minutes 60        from a video; Ctrl-C stops it, --resume goes on
+"""
+
+
+def _verb(
+    verbs: Verbs,  # type: ignore[valid-type]
+    name: str,
+    help: str,
+    more: str = "",
+) -> argparse.ArgumentParser:
+    p: argparse.ArgumentParser = verbs.add_parser(  # type: ignore[attr-defined]
+        name,
+        help=help,
+        description=help[:1].upper() + help[1:] + ".",
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    p.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="say more in the log")
+    p.set_defaults(verb=name)
+    return p
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"whole numbers with commas between them, not {text!r}") from err
