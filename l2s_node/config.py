@@ -76,7 +76,7 @@ class RunConfig:
         device: one of `DEVICES`.
         engine: one of `ENGINES`.
         osc: UDP port for OSC; 0 for none.
-        osc_feedback: (host, port) that state is sent to; None for none but those who ask.
+        osc_feedback: (host, port) that state is sent to; None for this machine's port after `osc`.
         lan: listen beyond loopback.
         panel: TCP port of the panel; 0 for none.
         preset: name of the preset to start with.
@@ -218,7 +218,7 @@ def _number(raw: object) -> float:
 def _fps(raw: object) -> float | None:
     if raw == "auto":
         return None
-    if (number := _number(raw)) > 1000:
+    if not 1 <= (number := _number(raw)) <= 1000:
         raise ValueError
     return number
 
@@ -285,7 +285,7 @@ _PARSERS: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "source": ("a URI such as ndi:NAME, camera:0, file:PATH or pattern:", _uri),
     "sinks": ("URIs such as ndi:NAME, file:out.mp4 or null:, each once", _uris),
     "name": ("letters, digits, dots, dashes and underscores", _name),
-    "fps": ("auto or a number of frames a second up to 1000, such as 25 or 30000/1001", _fps),
+    "fps": ("auto or a number of frames a second from 1 to 1000, such as 25 or 30000/1001", _fps),
     "output_size": ("same or WIDTHxHEIGHT with an even width, such as 1280x720", _size),
     "canvas": ("auto or WIDTHxHEIGHT with an even width, such as 256x256", _canvas),
     "device": _one_of(DEVICES),

@@ -5,10 +5,8 @@ What needs torch imports it in its own function, so that a machine without it ge
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import socket
 import statistics
@@ -31,6 +29,7 @@ from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.loader import Loaded, Request, load, prepare
 from l2s_node.machine import processor
 from l2s_node.models.worlds import World, worlds
+from l2s_node.packages import packages_wanted, python_wanted, within
 from l2s_node.params import Params
 from l2s_node.stage import world_names
 from l2s_node.video.base import Options
@@ -38,7 +37,6 @@ from l2s_node.video.base import Options
 if TYPE_CHECKING:
     import torch
 
-PACKAGE = "l2s-node"
 WANTED = {"ndi": True, "file": True, "camera": False}
 """Rooms that a show needs (True) or that are good to have; the others are ours alone or for other systems."""
 PATIENCE = 3.0
@@ -99,49 +97,25 @@ def examine() -> Iterator[Check]:
 
 def _python() -> Iterator[Check]:
     """This Python, and every package, against what the installed l2s-node asks for."""
-    try:
-        about = importlib.metadata.metadata(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        yield Check("python", True, f"{platform.python_version()}; versions aren't checked, since {PACKAGE} is not "
-                    "installed but only lies here: python3 start.py, or pip install .", advice=True)  # fmt: skip
+    version, wanted = platform.python_version(), python_wanted()
+    if wanted is None:
+        text = "versions aren't known to fit, since l2s-node isn't installed but only lies here: python3 start.py"
+        yield Check("python", True, f"{version}; {text}", advice=True)
         return
-    wanted = about["Requires-Python"]
-    fits = within(platform.python_version(), wanted)
-    yield Check("python", fits, platform.python_version() + ("" if fits else f", but {PACKAGE} needs {wanted}"))
+    fits = within(version, wanted)
+    yield Check(
+        "python", fits, version + ("" if fits else f", but l2s-node needs {wanted}: python3 start.py finds one")
+    )
     seen = []
-    for line in about.get_all("Requires-Dist") or []:
-        requirement, _, marker = line.partition(";")
-        match = re.match(r"([\w.-]+)(\[[^]]*])?\s*\(?([^)]*)", requirement.strip())
-        if match is None or "extra" in marker:
-            continue
-        name, wanted = match[1], match[3].strip()
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Check("package", bool(marker), f"{name} isn't installed: pip install '{name}{wanted}'", advice=True)
-            continue
-        seen.append(f"{name} {version}")
-        if not within(version, wanted):
-            yield Check("package", False, f"{name} is {version}, not {wanted}: pip install '{name}{wanted}'")
+    for package in packages_wanted():
+        remedy = f"pip install '{package.name}{package.wanted}'"
+        if package.version is None:
+            yield Check("package", package.depends, f"{package.name} isn't installed: {remedy}", advice=True)
+        elif not within(package.version, package.wanted):
+            yield Check("package", False, f"{package.name} is {package.version}, not {package.wanted}: {remedy}")
+        else:
+            seen.append(f"{package.name} {package.version}")
     yield Check("packages", True, ", ".join(seen))
-
-
-def within(version: str, wanted: str) -> bool:
-    """Whether a version's numbers are within bounds as in ">=2.11,<2.15" (the bounds that our pyproject.toml uses)."""
-    for bound in filter(None, (part.strip() for part in wanted.split(","))):
-        sign, numbers = re.match(r"([<>=!~]*)\s*(.*)", bound).groups()  # type: ignore[union-attr]  # matches anything
-        ours, theirs = _numbers(version), _numbers(numbers)
-        if (sign == ">=" and ours < theirs) or (sign == "<" and ours >= theirs):
-            return False
-    return True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """ "2.13.0+cpu" as (2, 13); trailing zeros don't count."""
-    numbers = [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]  # type: ignore[index]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def _processor() -> Iterator[Check]:
