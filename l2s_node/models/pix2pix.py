@@ -148,7 +148,7 @@ class ShuffleDown(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, norm: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=not norm)
+        self.conv = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=not norm, padding_mode="replicate")
         self.norm = Norm(outputs) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class ShuffleUp(nn.Module):
 
 def shuffle_conv(inputs: int, outputs: int) -> nn.Conv2d:
     """A 3x3 convolution to ``4 * outputs`` channels for a pixel shuffle, ICNR-initialised."""
-    conv = nn.Conv2d(inputs, 4 * outputs, 3, 1, 1)
+    conv = nn.Conv2d(inputs, 4 * outputs, 3, 1, 1, padding_mode="replicate")
     kernel = torch.empty(outputs, inputs, 3, 3)
     draw_normal(kernel, 0.03)
     with torch.no_grad():
@@ -188,7 +188,7 @@ class Shuffle(Generator):
 
     One map lies beside the luma at the input, one is added at each up level with a learned gain per channel. They are
     buffers drawn from a seed (`draw_field`), so that what goes in stays one channel; in training fresh ones are
-    passed for every picture.
+    passed for every picture. Borders are replicated: padded with zeros they showed as lines in the picture.
     """
 
     def __init__(self, channels: Sequence[int], inputs: int = 1) -> None:
