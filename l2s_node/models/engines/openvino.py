@@ -158,6 +158,7 @@ class Operations:
         self.types = Type
         self.table: dict[Any, Callable[..., Any]] = {
             F.conv2d: self.conv2d,
+            F.pad: self.pad,
             F.conv_transpose2d: self.conv_transpose2d,
             F.batch_norm: self.batch_norm,
             F.leaky_relu: self.leaky_relu,
@@ -181,6 +182,12 @@ class Operations:
 
     def _per_channel(self, vector: Any) -> Any:
         return self.ops.unsqueeze(vector, self._integers(0, 2, 3))
+
+    def pad(self, x: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+        """Of the last two axes, with the border's own values."""
+        _refuse(mode != "replicate" or len(pad) != 4, f"padding of the kind {mode}")
+        left, right, top, bottom = pad
+        return self.ops.pad(x, self._integers(0, 0, top, left), self._integers(0, 0, bottom, right), "edge")
 
     def conv2d(self, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
         _refuse(groups != 1, "grouped convolutions")
