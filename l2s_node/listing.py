@@ -1,18 +1,26 @@
-"""Listing: what there is to play from, to and on, and why the rest can't be used here."""
+"""Listing: what there is to play from, to and on, and why the rest can't be used here.
+
+Only what asks for worlds, engines or devices imports torch: the list of sources is there at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-import torch
-
 from l2s_node import config, video
 from l2s_node.config import worlds_folders
 from l2s_node.errors import EngineError, ModelError
 from l2s_node.machine import processor
-from l2s_node.models import engines, store
+from l2s_node.models.worlds import worlds
 from l2s_node.params import KNOBS
-from l2s_node.picture import condition
+
+
+HINTS = {
+    "ndi:": "ndi:NAME on the network",
+    "file:": "file:PATH of a video (or, as a source, a picture)",
+    "camera:": "camera:0",
+}
+"""How to go on after the colon, for rooms whose names can't be listed."""
 
 
 def listing(what: str | None = None) -> Iterator[str]:
@@ -21,7 +29,7 @@ def listing(what: str | None = None) -> Iterator[str]:
         "sources": lambda: map(_row, video.survey()),
         "sinks": lambda: map(_row, video.survey_sinks()),
         "worlds": _world_rows,
-        "engines": lambda: map(_row, engines.survey()),
+        "engines": _engine_rows,
         "devices": lambda: map(_row, _devices()),
         "knobs": _knob_rows,
     }
@@ -34,13 +42,18 @@ def listing(what: str | None = None) -> Iterator[str]:
 
 
 def _row(found: tuple[str, str | None]) -> str:
-    """A name, and why it can't be used here where that is so."""
+    """A name, and why it can't be used here where that is so; or how a room is addressed that lists nothing now."""
     name, reason = found
-    return name if reason is None else f"{name:<14} not here: {reason}"
+    if reason is None:
+        return f"{name:<14} {HINTS[name]}" if name in HINTS else name
+    return f"{name:<14} not here: {reason}"
 
 
 def _world_rows() -> Iterator[str]:
-    found = store.worlds(worlds_folders())
+    from l2s_node.models import store
+    from l2s_node.picture import condition
+
+    found = worlds(worlds_folders())
     for world in found:
         name = f"{world.name}/{world.size}"
         try:
@@ -57,18 +70,25 @@ def _world_rows() -> Iterator[str]:
         yield "none: train one with l2s train, or put one into " + str(config.home() / "worlds")
 
 
+def _engine_rows() -> Iterator[str]:
+    from l2s_node.models import engines
+
+    yield from map(_row, engines.survey())
+
+
 def _devices() -> Iterator[tuple[str, str | None]]:
+    import torch
+
+    from l2s_node.models import engines
+
     for name in config.DEVICES[1:]:
         try:
             device, _ = engines.pick_device(name)
         except EngineError as err:
             yield name, str(err)
             continue
-        yield f"{name:<6} {_called(device)}", None
-
-
-def _called(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+        called = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+        yield f"{name:<14} {called}", None
 
 
 def _knob_rows() -> Iterator[str]:
