@@ -98,27 +98,29 @@ class _Players:
         self.params = params
         self._config = config
         self._device = device
-        self._ready: dict[tuple[int, int], tuple[Loaded, Pipeline]] = {}
+        self._ready: list[Loaded] = []
 
     def pipeline_for(self, frame: tuple[int, int]) -> Pipeline:
         """A pipeline that remembers nothing, its world on the canvas for an input of (width, height)."""
-        for loaded, pipeline in self._ready.values():
-            if loaded.canvas_for(frame) == loaded.player.canvas:
-                pipeline.reset()
-                return pipeline
-        if len(self._ready) == CANVASES:
-            self._ready.pop(next(iter(self._ready)))[0].close()
-        *interim, loaded = load(Request(self.params.world, self.params.size, frame), self._config, self._device)
-        for slower in interim:
-            slower.close()
         pipeline = create(self._device, self._config.output_size)
-        pipeline.use(loaded.player, 0.0)
-        self._ready[loaded.player.canvas] = loaded, pipeline
+        pipeline.use(self._loaded_for(frame).player, 0.0)
         return pipeline
 
     def close(self) -> None:
-        for loaded, _ in self._ready.values():
+        for loaded in self._ready:
             loaded.close()
+
+    def _loaded_for(self, frame: tuple[int, int]) -> Loaded:
+        for loaded in self._ready:
+            if loaded.canvas_for(frame) == loaded.player.canvas:
+                return loaded
+        if len(self._ready) == CANVASES:
+            self._ready.pop(0).close()
+        *interim, loaded = load(Request(self.params.world, self.params.size, frame), self._config, self._device)
+        for slower in interim:
+            slower.close()
+        self._ready.append(loaded)
+        return loaded
 
 
 def _frames(source: Source) -> Iterator[Frame]:
@@ -144,7 +146,7 @@ def _video(begun: list[Frame], rest: Iterator[Frame], pipeline: Pipeline, params
             # the clip's own time, so that what moves with time moves as it would on stage
             picture = pipeline.step(frame, params, frame.seconds)
             sink.write(Frame(picture.planes[:1], PixelFormat.UYVY, *picture.size, frame.seconds, frame.number))
-    return Path(sink.uri.removeprefix("file:"))
+    return target.with_name(Path(sink.uri).name)  # the sink took another name where this one was there
 
 
 def _params(config: RunConfig) -> Params:

@@ -77,6 +77,8 @@ def _doctor(args: argparse.Namespace) -> int:
 def _apply(args: argparse.Namespace) -> int:
     from l2s_node.apply import apply, apply_raw
 
+    if not args.verbose:
+        logging.getLogger("l2s_node.video").setLevel(logging.WARNING)  # each file's beginning and end
     if args.raw and args.device is None:
         args.device = "cpu"
     settings = _given(args, "inputs", "out", "raw", "set")

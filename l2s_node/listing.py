@@ -14,7 +14,6 @@ from l2s_node.machine import processor
 from l2s_node.models.worlds import worlds
 from l2s_node.params import KNOBS
 
-
 HINTS = {
     "ndi:": "ndi:NAME on the network",
     "file:": "file:PATH of a video (or, as a source, a picture)",

@@ -47,8 +47,8 @@ def test_sinks_are_open_and_show_black_before_anything_heavy_is_imported(tmp_pat
     make_world(tmp_path, "moss", grey=0.6)
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "opening.toml").write_text('world = "moss"\nmix = 1.0\n')
-    args = ("run", "--in", "pattern:table", "--out", "null:", "--output-size", "64x48", "--frames", "3", "--panel", "0",
-            "--osc", "0", *how)  # fmt: skip
+    args = ("run", "--in", "pattern:table", "--out", "null:", "--output-size", "64x48", "--frames", "3",
+            "--preset", "opening", "--engine", "eager", "--osc", "0", "--panel", "0")  # fmt: skip
     env = {**os.environ, "L2S_HOME": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", DRIVER, *args], env=env, text=True, capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr
