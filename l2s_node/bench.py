@@ -29,6 +29,7 @@ from l2s_node.config import RunConfig
 from l2s_node.cuda_graph import create
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.loader import canvas_of, draw_field, prepare
+from l2s_node.machine import processor
 from l2s_node.models import engines, store
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
@@ -104,21 +105,12 @@ def bench(what: str, seconds: float = 10.0) -> Table:
 
 def machine(device: torch.device) -> str:
     """Processor, cores, GPU, versions, and what else ran (load over the last minute), in one line."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
         f"{name}, {os.cpu_count()} cores{load}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"l2s {__version__}, {time.strftime('%Y-%m-%d')}"
     )
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 # --- generator -------------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def _python() -> Iterator[Check]:
 
 def _processor() -> Iterator[Check]:
     free = psutil.virtual_memory().available / 1e9
-    yield Check("processor", True, processor())
+    yield Check("processor", True, f"{processor()}, {psutil.cpu_count()} cores")
     text = f"{free:.1f} GB free" + ("" if free > 2 else ": a show with a large world takes 2")
     yield Check("memory", True, text, advice=free <= 2)
 

@@ -9,14 +9,13 @@ import psutil
 
 
 def processor() -> str:
-    """The processor's name and its cores, as in "Intel(R) Xeon(R) Platinum 8481C, 2 cores"."""
+    """The processor's name, as in "Intel(R) Xeon(R) Platinum 8481C"."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # where platform.processor() knows nothing
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     except OSError:
         names = []
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {psutil.cpu_count()} cores"
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def reach(form: str, address: tuple[str, int]) -> str:

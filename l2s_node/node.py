@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 FIRST_SIZE = Options().size
 FIRST_RATE = Options().rate
 """What goes out before anything came in, unless the settings say otherwise."""
+TURN = 5e-4
+"""Seconds that another thread may keep Python while the frame loop wants it (5 ms by default, felt in every frame)."""
 STATE_EVERY = 1.0
 """Seconds between two lines of state."""
 
@@ -113,14 +116,16 @@ class Node:
                 has broken. What was opened is closed again, recordings are finished.
         """
         with ExitStack() as stack:
+            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(TURN)
             self._catch_signals(stack)
             self._opened = time.monotonic()
             self._meter = Meter(self._opened)
             self._open_sinks(stack)
             self._feed = stack.enter_context(closing(Feed(self.config, self._options)))
             self._tell(f"in:  {self._feed.uri} ({self._feed.state})")
+            self._open_control(stack)  # before torch: two imports at a time would hold up the first frames
             self._stage = stack.enter_context(closing(Stage(self.config, self.board)))
-            self._open_control(stack)
             self._loop()
             return self._summary()
 
