@@ -1,0 +1,153 @@
+"""Nets: generator and critic with all that training them needs, and their step as one CUDA graph."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from l2s_node.models.pix2pix import Generator, Shuffle
+
+Losses = dict[str, Tensor]
+"""0-dim tensors by name, detached."""
+
+KEEP = 0.999
+"""What the weights' moving average keeps of itself in a step, once it has seen some thousand."""
+
+
+class Nets:
+    """Generator, its moving average, critic and their optimisers, on one device.
+
+    `rates` are the learning rates of generator and critic.
+    """
+
+    def __init__(
+        self, generator: Generator, critic: nn.Module, rates: tuple[float, float], device: torch.device
+    ) -> None:
+        self.device = device
+        self.rates = rates
+        self.generator = generator.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.critic = critic.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.optimisers = [
+            make_adam(net, rate, device) for net, rate in zip((self.generator, self.critic), self.rates, strict=True)
+        ]
+        pairs = zip(self.average.state_dict().values(), self.generator.state_dict().values(), strict=True)
+        floats = [(a, b) for a, b in pairs if a.is_floating_point()]
+        self._averaged, self._newest = [a for a, _ in floats], [b for _, b in floats]
+        self.steps = 0
+        self._play: Callable[..., Any] = self.generator
+        self._judge: Callable[..., Any] = self.critic
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False)
+
+    def compile(self, really: bool = True) -> None:
+        """Let the compiler fuse what `play` and `judge` do (at their first calls, about a minute in all), or not."""
+        self._play = torch.compile(self.generator, dynamic=False) if really else self.generator
+        self._judge = torch.compile(self.critic, dynamic=False) if really else self.critic
+
+    def play(self, inputs: Tensor, fields: list[Tensor]) -> Tensor:
+        made: Tensor = self._play(inputs, fields) if fields else self._play(inputs)
+        return made
+
+    def judge(self, *pictures: Tensor) -> Any:
+        """The critic's logits: a tensor, or one for each scale."""
+        return self._judge(*pictures)
+
+    def fields(self, batch: int, size: int) -> list[Tensor]:
+        """Fresh seed fields for `play`; none for a generator without."""
+        if not isinstance(self.generator, Shuffle):
+            return []
+        return self.generator.random_field(batch, size, size, device=self.device)
+
+    def set_pace(self, part: float) -> None:
+        """Learning rates as scheduled: full for three fifths of the training, then linearly to 1/50 at `part` 1."""
+        factor = max(min(1.0, (1 - part) / 0.4), 0.02)
+        for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
+            for group in optimiser.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate * factor)  # in place: a captured step reads it there
+                else:
+                    group["lr"] = rate * factor
+
+    def descend(self, which: int, value: Tensor) -> None:
+        optimiser = self.optimisers[which]
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        optimiser.step()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Count a step and let the average follow the generator; its norms' statistics too."""
+        self.steps += 1
+        keep = min(KEEP, self.steps / (self.steps + 10))
+        torch._foreach_lerp_(self._averaged, self._newest, 1 - keep)
+
+    def finite(self) -> bool:
+        """Whether all weights and statistics are numbers (as far as the average has seen them)."""
+        return bool(torch.stack(torch._foreach_norm(self._averaged)).isfinite().all())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a training needs to go on, by name; the tensors themselves, not copies."""
+        found: dict[str, Tensor] = {}
+        for name in ("generator", "critic", "average"):
+            found |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
+        for optimiser, name in zip(self.optimisers, ("generator", "critic"), strict=True):
+            for index, state in enumerate(optimiser.state.values()):
+                found |= {f"{name}.adam.{index}.{key}": value for key, value in state.items()}
+        return found
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Put `tensors` (of another `tensors()`) in place: a captured step goes on with them."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+        self.steps = steps
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Whatever is trained inside is forgotten."""
+        before = {name: tensor.clone() for name, tensor in self.tensors().items()}, self.steps
+        yield
+        self.load(*before)
+
+
+def make_adam(net: nn.Module, rate: float, device: torch.device) -> torch.optim.Adam:
+    """Adam as pix2pix sets it, with its state made at once, so that `Nets.tensors` is complete from the start."""
+    cuda = device.type == "cuda"
+    start = torch.tensor(rate, device=device) if cuda else rate
+    adam = torch.optim.Adam(net.parameters(), start, betas=(0.5, 0.999), fused=cuda, capturable=cuda)
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    adam.step()  # of zero gradients: it moves nothing
+    adam.zero_grad(set_to_none=True)
+    for state in adam.state.values():
+        state["step"].zero_()
+    return adam
+
+
+def capture(step: Callable[[], Losses]) -> Callable[[], Losses]:
+    """`step` as one CUDA graph: launching its thousand kernels one by one takes several times their own time.
+
+    The losses that a replay returns are overwritten by the next one. Whatever `step` decides in Python is decided now.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # cuDNN chooses its kernels and allocates its workspaces, before the capture
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        losses = step()
+
+    def replay() -> Losses:
+        graph.replay()
+        return losses
+
+    return replay
