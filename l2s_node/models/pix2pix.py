@@ -323,10 +323,10 @@ class Patch(nn.Module):
 class TwoScales(nn.Module):
     """`Patch` at full and at quarter resolution: fields of 70 and 280 pixels. Logits ``(n, m)``, equal weight each."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: Sequence[int] = (64, 128, 256, 384)) -> None:
         super().__init__()
-        self.fine = Patch()
-        self.coarse = Patch()
+        self.fine = Patch(widths)
+        self.coarse = Patch(widths)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         return self.fine(picture).flatten(1), self.coarse(F.avg_pool2d(picture, 4)).flatten(1)

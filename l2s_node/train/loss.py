@@ -107,7 +107,7 @@ def grid(made: Tensor, periods: Sequence[int] = (2, 4, 8, 16)) -> Tensor:
         fine = made - _running_mean(made, period)
         tile = fine.view(n, c, h // period, period, w // period, period).mean((2, 4))
         chance = _spread(fine).detach() * period / (h * w) ** 0.5
-        total = total + F.relu(tile.abs() - 2 * chance).mean()
+        total = total + F.relu((tile - tile.mean((2, 3), keepdim=True)).abs() - 2 * chance).mean()
     return total
 
 
