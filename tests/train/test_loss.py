@@ -81,4 +81,4 @@ def test_grid_finds_a_raster_of_each_period_in_noise_and_nothing_in_noise_or_a_g
     raster = raster.repeat(128 // period, 128 // period)
     clean, dirty = loss.grid(noise, (period,)), loss.grid(noise + 0.3 * raster, (period,))
     assert dirty > 5 * clean
-    assert loss.grid(gradient(128).expand(1, 3, 128, 128) * 2 - 1, (period,)) < 1e-3
+    assert loss.grid(gradient(128).expand(1, 3, 128, 128) * 2 - 1, (period,)) < 2e-3
