@@ -18,6 +18,8 @@ from torch import Tensor
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.params import KNOB, Params
 from l2s_node.picture import compose, condition, dry, sample, way
+from l2s_node.picture.buffers import Buffers
+from l2s_node.picture.colour import standard_for
 from l2s_node.picture.geometry import Geometry
 from l2s_node.picture.way import KNOB_FIELDS, Knobs, Play
 from l2s_node.pipeline import Pipeline, Plan, Player, detail_matrices, placed
@@ -40,7 +42,7 @@ class GraphPipeline(Pipeline):
     def __init__(self, device: torch.device, output_size: tuple[int, int] | None = None) -> None:
         super().__init__(device, output_size)
         self._programs: dict[tuple[object, ...], _Program] = {}
-        self._uploads = _Uploads()
+        self._uploads = _Uploads(self._buffers)
 
     def use(self, player: Player, now: float) -> None:
         super().use(player, now)
@@ -61,13 +63,13 @@ class GraphPipeline(Pipeline):
         """The program of this structure; captured when it is met for the first time."""
         geometry = plan.geometry
         key = (frame.size, plan.canvas, plan.style, plan.route, geometry.into, geometry.shown, geometry.place,
-               geometry.flip, geometry.seen_as_it_is(frame.size), a, b)  # fmt: skip
+               geometry.flip, dry.as_it_is(frame, geometry), a, b)  # fmt: skip
         program = self._programs.pop(key, None)
         if program is None:
             assert self._memory is not None and a is not None
             if len(self._programs) >= PROGRAMS:
                 self._programs.pop(next(iter(self._programs)))
-            program = _Program(frame.size, plan, a, b, self._memory, self.device)
+            program = _Program(frame, plan, a, b, self._memory, self.device)
         self._programs[key] = program
         return program
 
@@ -81,7 +83,7 @@ class _Program:
 
     def __init__(
         self,
-        frame: tuple[int, int],
+        frame: Frame,
         plan: Plan,
         a: Play,
         b: Play | None,
@@ -91,15 +93,15 @@ class _Program:
         self._plan, self._a, self._b, self._memory = plan, a, b, memory
         geometry = plan.geometry
         width, height = geometry.place[2:]
-        self._source = torch.empty(frame[1], 2 * (frame[0] // 2 * 2), dtype=torch.uint8, device=device)
-        self._own_dry = plan.style.needs_dry and not geometry.seen_as_it_is(frame)
+        self._source = torch.empty(frame.height, 2 * _even(frame.width), dtype=torch.uint8, device=device)
+        self._own_dry = plan.style.needs_dry and not dry.as_it_is(frame, geometry)
         self._dry = torch.empty(height, 2 * width, dtype=torch.uint8, device=device) if self._own_dry else self._source
         self.out = torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
         self._host_knobs = torch.zeros(len(KNOB_FIELDS), pin_memory=True)
         self._gpu_knobs = torch.zeros(len(KNOB_FIELDS), device=device)
         self._knobs = Knobs(**{name: self._gpu_knobs[i] for i, name in enumerate(KNOB_FIELDS)})
         into = geometry.into
-        self._rows = torch.zeros(into[3], frame[1], device=device)
+        self._rows = torch.zeros(into[3], frame.height, device=device)
         self._columns = torch.zeros(into[2], self._source.shape[1] // 2, device=device)
         self._detail = detail_matrices(plan.canvas, MOST_CELLS, device, self._rank())
         self._taken: object = None
@@ -115,13 +117,14 @@ class _Program:
 
     def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, uploads: _Uploads) -> None:
         """Upload the frame and what has changed of the numbers."""
-        uploads.upload(_packed(frame), self._source)
+        uploads.upload(_packed(frame, uploads.buffers), self._source)
         if self._own_dry:
-            uploads.upload(dry.dry_uyvy(frame, geometry), self._dry)
+            uploads.upload(dry.dry_uyvy(frame, geometry, self._plan.style.standard, uploads.buffers), self._dry)
         if geometry.taken != self._taken:
             self._taken = geometry.taken
             size = self._source.shape[1] // 2, self._source.shape[0]
-            _refill((self._rows, self._columns), sample.matrices(size, geometry.taken, geometry.into[2:]))
+            made = sample.matrices(size, geometry.taken, geometry.into[2:], self._device)
+            _refill((self._rows, self._columns), made)
         if cells != self._cells:
             self._cells = cells
             _refill(self._detail, detail_matrices(self._plan.canvas, cells, torch.device("cpu"), self._rank()))
@@ -153,7 +156,7 @@ class _Program:
     def _steps(self) -> None:
         plan, geometry, knobs = self._plan, self._plan.geometry, self._knobs
         luma = sample.unit_luma(sample.by_matrix(self._source[:, 1::2], self._rows, self._columns))
-        luma = sample.flip(sample.into_canvas(luma, geometry.into, plan.canvas), geometry.flip)
+        luma = sample.into_canvas(sample.flip(luma, geometry.flip), geometry.into, plan.canvas)
         luma = way.conditioned(luma, self._memory, knobs, self._detail, plan.route)
         if plan.route.conditioned:
             rgb = luma.expand(-1, 3, -1, -1)
@@ -170,9 +173,14 @@ def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
 
 
 class _Uploads:
-    """Host to GPU without a detour: buffers met again and again are page-locked where they lie."""
+    """Host to GPU without a detour: buffers met again and again are page-locked where they lie.
 
-    def __init__(self) -> None:
+    Attributes:
+        buffers: for what has to be converted on its way.
+    """
+
+    def __init__(self, buffers: Buffers) -> None:
+        self.buffers = buffers
         self._known: dict[int, np.ndarray] = {}  # keeps them alive as long as their pages are locked
 
     def upload(self, array: np.ndarray, target: Tensor) -> None:
@@ -182,8 +190,12 @@ class _Uploads:
 
     def _register(self, array: np.ndarray) -> None:
         address = array.ctypes.data
-        if address in self._known or not array.flags.c_contiguous or not array.flags.writeable:
+        if not array.flags.c_contiguous or not array.flags.writeable:
             return
+        if address in self._known:
+            if self._known[address].nbytes >= array.nbytes:
+                return
+            self._release(address)
         if len(self._known) >= PINNED:
             self._release(next(iter(self._known)))
         if int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0:
@@ -194,9 +206,17 @@ class _Uploads:
         del self._known[address]
 
 
-def _packed(frame: Frame) -> np.ndarray:
-    """The whole frame as UYVY bytes: its own where it is packed so, converted on the host where not."""
-    width, height = frame.width // 2 * 2, frame.height
-    whole = (0.0, 0.0, float(frame.width), float(frame.height))
-    rect = (0, 0, width, height)
-    return dry.dry_uyvy(frame, Geometry(whole, rect, rect, whole, rect, (False, False)))
+def _packed(frame: Frame, buffers: Buffers) -> np.ndarray:
+    """The frame (but for an odd last column) as UYVY bytes whose luma is what `sample` takes.
+
+    They are its own where it is packed so, and converted on the host where not.
+    """
+    rect = (0, 0, _even(frame.width), frame.height)
+    whole = (0.0, 0.0, float(rect[2]), float(rect[3]))
+    standard = "bt709" if frame.format.is_rgb else standard_for(*frame.size)
+    geometry = Geometry(whole, rect, rect, whole, rect, (False, False))
+    return dry.dry_uyvy(frame, geometry, standard, buffers, "packed")
+
+
+def _even(width: int) -> int:
+    return max(width // 2 * 2, 2)

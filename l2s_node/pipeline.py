@@ -8,6 +8,8 @@ the same frame again (nothing new came); the knobs and everything that moves wit
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,8 @@ from torch import Tensor
 
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.params import Params
-from l2s_node.picture import condition, dry, host, way
+from l2s_node.picture import condition, dry, host, sample, way
+from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.colour import standard_for
 from l2s_node.picture.compose import Style
 from l2s_node.picture.geometry import Geometry, Rect, solve
@@ -44,6 +47,14 @@ class Player:
     step: Play | None = None
 
 
+@dataclass(slots=True)
+class Output:
+    """One output frame's planes (UYVY and alpha), and the part of them that is not black."""
+
+    planes: tuple[np.ndarray, ...]
+    place: Rect
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything about a frame that only changes when a size or a structural knob changes."""
@@ -53,7 +64,6 @@ class Plan:
     geometry: Geometry
     style: Style
     route: Route
-    shows: str
 
 
 class Pipeline:
@@ -71,21 +81,20 @@ class Pipeline:
         self._before: Player | None = None
         self._fade_start = 0.0
         self._memory: Memory | None = None
-        self._last: float | None = None
+        self._held: Frame | None = None
+        self._shown: tuple[tuple[int, int], Params] | None = None
         self._number = 0
-        self._outputs: list[tuple[np.ndarray, ...]] = []
-        self._place: Rect | None = None
+        self._outputs: list[Output] = []
+        self._buffers = Buffers()
 
     # --- the world that plays ----------------------------------------------------------------------------------------
 
     def use(self, player: Player, now: float) -> None:
         """Let `player` play from the next frame on; it fades in over the one that plays, for `params.crossfade`."""
-        if self.player is not None and self._memory is not None:
-            same = self.player.canvas == player.canvas
-            self._before = self.player if same else self._still(player.canvas)
-            self._fade_start = now
+        self._before = self._fading(player.canvas, now)
+        self._fade_start = now
         if self._memory is None or self.player is None or self.player.canvas != player.canvas:
-            self._remember(player.canvas)
+            self._memory = Memory(player.canvas, self.device)
         self.player = player
 
     @property
@@ -93,23 +102,32 @@ class Pipeline:
         """The former player still plays; it must not be closed yet."""
         return self._before is not None
 
-    def _still(self, canvas: tuple[int, int]) -> Player:
-        """The last picture as a player: where the canvases differ, it is what fades out."""
-        assert self._memory is not None
-        still = F.interpolate(self._memory.picture, size=canvas[::-1], mode="bilinear") * 2 - 1
+    def _fading(self, canvas: tuple[int, int], now: float) -> Player | None:
+        """What fades out when a world on `canvas` comes in: the one that plays, or a still of what was seen last.
+
+        It is a still where the one that plays can't go on: on another canvas, or in the middle of a crossfade.
+        """
+        if self.player is None or self._memory is None or self._shown is None:
+            return None
+        if math.isinf(self._memory.since(now).picture):  # not seen yet: what was fading out before it goes on doing so
+            return self._before if self._before and self._before.canvas == canvas else None
+        if self.player.canvas == canvas and self._before is None:
+            return self.player
+        return self._still(*self._shown, canvas)
+
+    @torch.inference_mode()
+    def _still(self, frame: tuple[int, int], params: Params, canvas: tuple[int, int]) -> Player:
+        """The last picture as a player for `canvas`, where the audience saw it."""
+        assert self.player is not None and self._memory is not None
+        x, y, width, height = self._geometry(frame, params, self.player.canvas).shown
+        into = self._geometry(frame, params, canvas).shown
+        seen = self._memory.picture[:, :, y : y + height, x : x + width]
+        still = sample.surround(F.interpolate(seen, size=(into[3], into[2]), mode="bilinear"), into, canvas) * 2 - 1
 
         def play(_: Tensor) -> Tensor:
             return still
 
         return Player("still", play, canvas, play)
-
-    def _remember(self, canvas: tuple[int, int]) -> None:
-        self._memory = Memory(canvas, self.device)
-        self._last = None
-
-    def reset(self) -> None:
-        """Forget past frames (smoothing, feedback)."""
-        self._last = None
 
     # --- one frame ---------------------------------------------------------------------------------------------------
 
@@ -119,36 +137,50 @@ class Pipeline:
 
         Its planes stay valid for the next `OUTPUTS - 1` steps. `now` is ``time.monotonic()``.
         """
+        frame = self._frozen(frame, params.freeze)
+        crossfade = self._crossfade(params, now)
         plan = self._plan(frame, params)
-        knobs = way.knobs_for(params, None if self._last is None else now - self._last, self._crossfade(params, now))
-        self._last = now
         planes = self._output(plan.output, plan.geometry.place)
-        if self.player is None or plan.shows == "input":
+        if self.player is None or self._memory is None or params.show == "input":
             self._show_input(frame, plan, planes[0], 1 - params.fade)
         else:
+            knobs = way.knobs_for(params, self._memory.since(now), crossfade)
             self._render(frame, plan, knobs, self.player, planes[0], params)
+            self._memory.refreshed(plan.route, now)
+            if not plan.route.conditioned:
+                self._shown = frame.size, params
         return self._framed(frame, plan, planes, now)
+
+    def _frozen(self, frame: Frame, freeze: bool) -> Frame:
+        """`frame`, or the one that came when `freeze` was turned on: a copy, since its room writes over it."""
+        if not freeze:
+            self._held = None
+            return frame
+        if self._held is None:
+            self._held = dataclasses.replace(frame, planes=tuple(plane.copy() for plane in frame.planes))
+        return self._held
 
     def _render(
         self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, plane: np.ndarray, params: Params
     ) -> None:
         assert self._memory is not None
         detail = detail_matrices(plan.canvas, params.detail, self.device)
-        luma = host.sample(frame, plan.geometry, plan.canvas).to(self.device)
+        luma = host.sample(frame, plan.geometry, plan.canvas, self._buffers).to(self.device)
         luma = way.conditioned(luma, self._memory, knobs, detail, plan.route)
         if plan.route.conditioned:
             rgb = luma.expand(-1, 3, -1, -1)
         else:
             a, b = (self._before.play, player.play) if self._before else (player.play, None)
             rgb = way.developed(way.imagined(luma, a, b, knobs), self._memory, knobs, plan.route)
-        under = dry.dry_uyvy(frame, plan.geometry) if plan.style.needs_dry else None
-        x, y, width, height = plan.geometry.shown
-        out = placed(plane, plan.geometry.place)
-        host.paint(rgb[0, :, y : y + height, x : x + width].cpu(), under, out, plan.style, params.mix, 1 - params.fade)
+        style, geometry, buffers = plan.style, plan.geometry, self._buffers
+        under = dry.dry_uyvy(frame, geometry, style.standard, buffers) if style.needs_dry else None
+        x, y, width, height = geometry.shown
+        shown = rgb[0, :, y : y + height, x : x + width].cpu()
+        host.paint(shown, under, placed(plane, geometry.place), style, params.mix, 1 - params.fade, buffers)
 
     def _show_input(self, frame: Frame, plan: Plan, plane: np.ndarray, light: float) -> None:
         out = placed(plane, plan.geometry.place)
-        out[...] = dry.dry_uyvy(frame, plan.geometry)
+        out[...] = dry.dry_uyvy(frame, plan.geometry, plan.style.standard, self._buffers)
         host.dim(out, light)
 
     def _crossfade(self, params: Params, now: float) -> float:
@@ -158,13 +190,16 @@ class Pipeline:
         progress = (now - self._fade_start) / params.crossfade if params.crossfade > 0 else 1.0
         if progress >= 1:
             self._before = None
-        return min(progress, 1.0)
+        return min(max(progress, 0.0), 1.0)
+
+    def _geometry(self, frame: tuple[int, int], params: Params, canvas: tuple[int, int]) -> Geometry:
+        output = self.output_size or _even(frame)
+        pan, flip = (params.pan_x, params.pan_y), (params.flip_x, params.flip_y)
+        return solve(frame, canvas, output, params.framing, params.zoom, pan, flip)
 
     def _plan(self, frame: Frame, params: Params) -> Plan:
         output = self.output_size or _even(frame.size)
         canvas = self.player.canvas if self.player else output
-        pan, flip = (params.pan_x, params.pan_y), (params.flip_x, params.flip_y)
-        geometry = solve(frame.size, canvas, output, params.framing, params.zoom, pan, flip)
         plain = params.show == "conditioned"
         mixed = not plain and (params.mix < 1 or params.blend != "normal")
         split = params.show == "split"
@@ -175,27 +210,27 @@ class Pipeline:
             crossfade=self._before is not None,
             conditioned=plain,
         )
-        return Plan(canvas, output, geometry, style, route, params.show)
+        return Plan(canvas, output, self._geometry(frame.size, params, canvas), style, route)
 
     # --- what goes out -----------------------------------------------------------------------------------------------
 
     def _output(self, size: tuple[int, int], place: Rect) -> tuple[np.ndarray, ...]:
-        """The next output buffer of that size, black outside `place`."""
-        if not self._outputs or self._outputs[0][0].shape != (size[1], 2 * size[0]):
-            self._outputs = [self._new_output(size) for _ in range(OUTPUTS)]
-        elif place != self._place:
-            for planes in self._outputs:
-                black = blank(PixelFormat.UYVA, *size)
-                planes[0][:], planes[1][:] = black
-        self._place = place
-        self._outputs.append(self._outputs.pop(0))
-        return self._outputs[-1]
+        """The next output buffer of that size, black outside `place`; the others are still being looked at."""
+        if not self._outputs or self._outputs[0].planes[0].shape != (size[1], 2 * size[0]):
+            self._outputs = [Output(self._new_output(size), place) for _ in range(OUTPUTS)]
+        output = self._outputs.pop(0)
+        self._outputs.append(output)
+        if output.place != place:
+            output.place = place
+            for plane, black in zip(output.planes, blank(PixelFormat.UYVA, *size), strict=True):
+                plane[:] = black
+        return output.planes
 
     def _new_output(self, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
         return blank(PixelFormat.UYVA, *size)
 
     def _framed(self, frame: Frame, plan: Plan, planes: tuple[np.ndarray, ...], now: float) -> Frame:
-        alpha = dry.dry_alpha(frame, plan.geometry)
+        alpha = dry.dry_alpha(frame, plan.geometry, self._buffers)
         fmt = PixelFormat.UYVY
         if alpha is not None:
             left, top, width, height = plan.geometry.place

@@ -20,6 +20,7 @@ CPU = torch.device("cpu")
 
 
 @functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def to_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """(matrix ``(3, 3)``, offset ``(3, 1, 1)``): ``matrix @ rgb + offset`` = Y 16…235, Cb and Cr 16…240.
 
@@ -35,6 +36,7 @@ def to_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tensor]
 
 
 @functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def from_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """(matrix ``(3, 3)``, offset ``(3, 1, 1)``): ``matrix @ (yuv - offset)`` = RGB 0…1."""
     matrix, _ = to_bytes(standard)

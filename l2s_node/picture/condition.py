@@ -47,10 +47,10 @@ def luma_of(rgb: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)  # whoever asks first may be in it, and a training could not use the tensor
 def _weights(device: torch.device, dtype: torch.dtype) -> Tensor:
     """`LUMA_WEIGHTS` as ``(1, 3, 1, 1)``, kept on the device: a captured graph may not upload anything."""
-    with torch.inference_mode(False):  # whoever asks first may be in it, and a training could not use the tensor
-        return torch.tensor(LUMA_WEIGHTS, device=device, dtype=dtype).view(1, 3, 1, 1)
+    return torch.tensor(LUMA_WEIGHTS, device=device, dtype=dtype).view(1, 3, 1, 1)
 
 
 def levels(luma: Tensor, brightness: Scalar, contrast: Scalar, gamma: Scalar, invert: Scalar) -> Tensor:
@@ -103,7 +103,8 @@ def cells_of(height: int, width: int, cells: float) -> tuple[float, float]:
     return cells * height / short, cells * width / short
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=8)  # cheap to make of whole ones; a knob that is being turned would fill any cache
+@torch.inference_mode(False)
 def operator(size: int, cells: float, rank: int | None = None) -> tuple[Tensor, Tensor]:
     """(down ``(k, size)``, up ``(size, k)``) of `shrink_and_grow` along one axis; padded with zeros to `rank` rows.
 
@@ -121,20 +122,23 @@ def operator(size: int, cells: float, rank: int | None = None) -> tuple[Tensor, 
     return down, up
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _integer_operator(size: int, cells: int) -> tuple[Tensor, Tensor]:
     return area_matrix(size, cells), bicubic_matrix(cells, size)
 
 
-def area_matrix(size: int, cells: int, start: float = 0.0, stop: float | None = None) -> Tensor:
+def area_matrix(
+    size: int, cells: int, start: float = 0.0, stop: float | None = None, device: torch.device | None = None
+) -> Tensor:
     """``(cells, size)``: exact box filter over ``[start, stop)`` (all of it by default); rows sum to 1.
 
     Outside ``[0, size)`` the border sample goes on (so a box may hang over the edge).
     """
     stop = float(size) if stop is None else stop
-    edges = torch.linspace(start, stop, cells + 1, dtype=torch.float64)
+    edges = torch.linspace(start, stop, cells + 1, dtype=torch.float64, device=device)
     left, right = edges[:-1, None], edges[1:, None]
-    sample = torch.arange(size, dtype=torch.float64)[None]
+    sample = torch.arange(size, dtype=torch.float64, device=device)[None]
     lower, upper = sample.clone(), sample + 1
     lower[:, 0], upper[:, -1] = -torch.inf, torch.inf
     overlap = (torch.minimum(right, upper) - torch.maximum(left, lower)).clamp_min(0)

@@ -20,7 +20,7 @@ Rect = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """One mapping; see the module's drawing. `flip` is (left-right, upside-down), of the input."""
+    """One mapping; see the module's drawing. `flip` is (left-right, upside-down), of what was taken or seen."""
 
     taken: Box
     into: Rect
@@ -104,7 +104,14 @@ def _within(inner: Box, outer: Box, canvas: tuple[int, int]) -> Rect:
 
 def _letterbox(size: tuple[int, int], aspect: float, step: int) -> Rect:
     """The largest rectangle of that shape in the middle of `size`; left and width are multiples of `step`."""
-    width = min(size[0], max(step, round(size[1] * aspect / step) * step))
-    height = min(size[1], max(1, round(size[0] / aspect)))
+    width = _unless_a_seam(size[0], size[1] * aspect, step, step)
+    height = _unless_a_seam(size[1], size[0] / aspect, 1, step)
     left = (size[0] - width) // 2 // step * step
     return left, (size[1] - height) // 2, width, height
+
+
+def _unless_a_seam(side: int, wanted: float, step: int, seam: int) -> int:
+    """`wanted` in multiples of `step`, at most `side`; all of `side` where under `seam` pixels (and 1 %) were left."""
+    if side - wanted < min(seam, 0.01 * side):
+        return side
+    return max(step, round(wanted / step) * step)

@@ -8,6 +8,7 @@ as a graph and read their numbers anew each frame. What decides *which* steps ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -23,6 +24,8 @@ LEVELS_MEMORY = 0.5
 """Time constant of auto-levels, seconds: slow enough not to pump with every hand."""
 FEEDBACK_RATE = 30.0
 """`feedback` is the weight kept per 1/30 s, so that trails are as long at every frame rate."""
+LONGEST_ZOOM = 10.0
+"""Seconds for which a picture that feeds back goes on growing while nobody sees it."""
 
 Play = Callable[[Tensor], Tensor]
 """A generator that is ready to play: ``(1, 1, h, w)`` in [-1, 1] to ``(1, 3, h, w)`` in [-1, 1]."""
@@ -51,27 +54,35 @@ class Knobs:
 KNOB_FIELDS = tuple(f.name for f in fields(Knobs))
 
 
-def knobs_for(params: Params, dt: float | None, crossfade: float) -> Knobs:
-    """The numbers for a frame that comes `dt` seconds after the last one (None: there is no last one).
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Seconds since each part of a `Memory` was refreshed; infinite for one that never was."""
+
+    luma: float = math.inf
+    levels: float = math.inf
+    picture: float = math.inf
+
+
+def knobs_for(params: Params, since: Since, crossfade: float) -> Knobs:
+    """The numbers for a frame that comes `since` the memory was refreshed.
 
     `crossfade` runs from 0 (generator A) to 1 (generator B).
     """
-    fresh = dt is None
-    seconds = 0.0 if dt is None else dt
-    kept = 0.0 if fresh else params.feedback ** (seconds * FEEDBACK_RATE) if params.feedback else 0.0
+    trail = since.picture * FEEDBACK_RATE
+    grown = min(since.picture, LONGEST_ZOOM) * FEEDBACK_RATE
     return Knobs(
         brightness=params.brightness,
         contrast=params.contrast,
         gamma=params.gamma,
         invert=float(params.invert),
         auto_levels=params.auto_levels,
-        levels_keep=0.0 if fresh else decay(seconds, LEVELS_MEMORY),
-        input_keep=0.0 if fresh else 1.0 if params.freeze else decay(seconds, params.input_smoothing),
+        levels_keep=decay(since.levels, LEVELS_MEMORY),
+        input_keep=decay(since.luma, params.input_smoothing),
         crossfade=crossfade,
         saturation=params.saturation,
-        feedback_keep=kept,
-        feedback_zoom=compose.FEEDBACK_ZOOM ** (seconds * FEEDBACK_RATE),
-        output_keep=0.0 if fresh else decay(seconds, params.output_smoothing),
+        feedback_keep=params.feedback**trail if params.feedback else 0.0,
+        feedback_zoom=compose.FEEDBACK_ZOOM**grown,
+        output_keep=decay(since.picture, params.output_smoothing),
         light=1.0 - params.fade,
         mix=params.mix,
     )
@@ -95,13 +106,25 @@ class Route:
 
 
 class Memory:
-    """What a canvas of (width, height) remembers from frame to frame; fixed buffers."""
+    """What a canvas of (width, height) remembers from frame to frame; fixed buffers, and when each was refreshed."""
 
     def __init__(self, canvas: tuple[int, int], device: torch.device) -> None:
         width, height = canvas
         self.luma = torch.zeros(1, 1, height, width, device=device)
         self.levels = torch.zeros(2, device=device)
         self.picture = torch.zeros(1, 3, height, width, device=device)
+        self._refreshed = {"luma": -math.inf, "levels": -math.inf, "picture": -math.inf}
+
+    def since(self, now: float) -> Since:
+        return Since(**{name: max(now - then, 0.0) for name, then in self._refreshed.items()})
+
+    def refreshed(self, route: Route, now: float) -> None:
+        """A frame took `route`: what it passed is as new as `now`; the rest goes on ageing."""
+        self._refreshed["luma"] = now
+        if route.auto_levels:
+            self._refreshed["levels"] = now
+        if not route.conditioned:
+            self._refreshed["picture"] = now
 
 
 Detail = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -124,17 +147,19 @@ def imagined(luma: Tensor, a: Play, b: Play | None, knobs: Knobs) -> Tensor:
     x = luma * 2 - 1
     picture = a(x)
     if b is not None:
-        picture = picture + (b(x) - picture) * knobs.crossfade
-    return picture * 0.5 + 0.5
+        picture = torch.lerp(picture, b(x), knobs.crossfade)
+    rgb = torch.mul(picture, 0.5).add_(0.5)  # of its own: what a generator returns may be its buffer
+    return rgb.nan_to_num_(0.5, 1.0, 0.0)  # one broken picture must not stay in the memory for good
 
 
 def developed(rgb: Tensor, memory: Memory, knobs: Knobs, route: Route) -> Tensor:
-    """``(1, 3, h, w)``: saturation, feedback and smoothing over time; it is also what is remembered."""
-    rgb = compose.saturate(rgb, knobs.saturation)
+    """``(1, 3, h, w)``: feedback and smoothing over time, which are remembered, then saturation, which acts at once."""
     if route.feedback:
         rgb = compose.feed_back(rgb, memory.picture, knobs.feedback_keep, knobs.feedback_zoom)
     memory.picture.lerp_(rgb, _rest(knobs.output_keep))
-    return memory.picture
+    if isinstance(knobs.saturation, float) and knobs.saturation == 1:
+        return memory.picture
+    return compose.saturate(memory.picture, knobs.saturation)
 
 
 def _rest(keep: Scalar) -> Scalar:
