@@ -6,6 +6,7 @@ import ctypes as C
 import functools
 import json
 import logging
+import math
 import os
 import socket
 import sys
@@ -21,6 +22,7 @@ from l2s_node.video.base import Options
 log = logging.getLogger("l2s.ndi")
 LOOK = 0.1  # seconds between two looks at the network; one takes microseconds
 PATIENCE = 2.0  # seconds without a picture after which the connection is made anew
+DISTRUST = 1.5  # seconds until a broken connection is made again: mDNS lists the dead for one (RFC 6762, 10.1)
 
 
 class Finder:
@@ -38,7 +40,8 @@ class Finder:
         """{"HOST (cam)": "host:port"} of all that answered so far and are still there."""
         count = C.c_uint32()
         found = self._lib.NDIlib_find_get_current_sources(self._find, C.byref(count))
-        return {found[i].name.decode(): (found[i].address or b"").decode() for i in range(count.value)}
+        listed = (found[i] for i in range(count.value))
+        return {source.name.decode(errors="replace"): (source.address or b"").decode() for source in listed}
 
     def forget(self) -> None:
         """Ask everybody again: a sender that died may stay listed for seconds otherwise."""
@@ -50,11 +53,13 @@ class Finder:
 
 
 class Link:
-    """The connection to one source: made when the source appears, made again when it moves, breaks or falls silent.
+    """The connection to one source: made when the source appears, made again when it breaks or falls silent.
 
+    While pictures come, nothing is asked: discovery may forget a source that is well, or list it elsewhere.
     libndi never asks who answers at an address: after a sender's death whoever takes its port is shown in its place.
-    So a connection that breaks is given up at once, and with it what the finder remembers. A connection whose host
-    lost power never breaks; so one that brings nothing for two seconds is given up as well.
+    So a connection that breaks is given up at once, and the same name at the same address isn't believed until word
+    of the death must have got round. A connection whose host lost power never breaks; so one that brings nothing for
+    two seconds is made anew.
 
     Attributes:
         name: the source's full name once it is found, until then what was asked for.
@@ -68,13 +73,15 @@ class Link:
     def __init__(self, address: str, options: Options) -> None:
         self.name = address
         self.state = "waiting"
-        self._fixed = resolve(address[1:]) if address.startswith("@") else None
+        self._fixed = ("", resolve(address[1:])) if address.startswith("@") else None
         self._lib = _libndi.load()
         self._options = options
         self._finder = Finder()
         self.receiver = self._receiver()
         self._target: tuple[str, str] | None = None  # (name, address) that a connection was asked for to
         self._online = False
+        self._broken: tuple[str, str] | None = None
+        self._broke = -math.inf
         self._patience = PATIENCE
         self._begun = self._tried = self._heard = time.monotonic()
         self._next_look = 0.0
@@ -83,14 +90,18 @@ class Link:
         self._lost = 0
 
     def look(self, now: float) -> None:
-        """Every 0.1 s: connect to where the source is now, leave where it no longer is."""
+        """Every 0.1 s, unless pictures come: connect to where the source is now, leave where it no longer is."""
         if now < self._next_look:
             return
         self._next_look = now + LOOK
         was_online, self._online = self._online, self._lib.NDIlib_recv_get_no_connections(self.receiver) > 0
-        target = self._locate(now)
+        if self._online and now - self._heard < self._patience:
+            return
         if was_online and not self._online:
+            self._broken, self._broke = self._target, now
             self._finder.forget()
+        target = self._fixed or self._locate(now)
+        if target == self._broken and now - self._broke < (LOOK if self._fixed else DISTRUST):
             target = None
         if target is None:
             self._become("waiting")
@@ -129,19 +140,18 @@ class Link:
         return receiver
 
     def _dispose(self) -> threading.Thread:
-        """Destroy the receiver. In a thread, because libndi waits 16 s for a dead peer's goodbye.
+        """Destroy the receiver in a thread: libndi waits up to 16 s for a dead peer's goodbye.
 
-        A daemon, for once: neither the show nor its end may wait for that.
+        Not later, when that would be quick: until it is destroyed, libndi goes on reconnecting it in secret.
         """
-        destroy = self._lib.NDIlib_recv_destroy
-        thread = threading.Thread(target=destroy, args=(self.receiver,), name="l2s-ndi-close", daemon=True)
+        thread = threading.Thread(target=self._lib.NDIlib_recv_destroy, args=(self.receiver,), name="l2s-ndi-close")
+        # the one daemon in this house: it does nothing but wait, and the end of the show must not wait with it
+        thread.daemon = True
         thread.start()
         return thread
 
     def _locate(self, now: float) -> tuple[str, str] | None:
         """(full name, address) of the source now; once found it stays this one, whoever else is called so."""
-        if self._fixed:
-            return "", self._fixed
         sources = self._finder.sources()
         wanted = self.name.casefold()
         for name in sorted(sources):

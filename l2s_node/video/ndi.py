@@ -97,28 +97,34 @@ class Source:
 
     def _receive(self, wait: float) -> Frame | None:
         """The newest whole picture in libndi's queue, waiting at most `wait` seconds for a first one."""
-        whole, newest, arrived = 0, None, 0.0
+        pictures, whole, newest, arrived = 0, False, None, 0.0
         asked = time.monotonic()
         while (video := self._capture(wait)) is not None:
-            arrived = self._arrival(video, asked)
             wait = 0.0
+            arrived = self._arrival(video, asked)
             if newest is not None:
                 self._free(newest)
-            if video.frame_format in _FIELDS:  # copied at once: the picture needs both
-                whole += self._canvas.copy(video)
+            if video.frame_format in _FIELDS:  # copied at once: a picture needs two
+                whole, newest = self._canvas.copy(video), None
                 self._free(video)
-                newest = None
             else:
-                whole += 1
-                newest = video
+                whole, newest = True, video
+            pictures += whole
         self._drained = time.monotonic()
         if newest is not None:
             self._canvas.copy(newest)
             self._free(newest)
-        if not whole:
-            return None
-        self._skipped += whole - 1
-        return self._frame(arrived)
+        self._skipped += pictures - whole
+        return self._frame(arrived) if whole else None
+
+    def _frame(self, arrived: float) -> Frame:
+        """What is on the canvas, numbered."""
+        self.dropped = self._skipped + self._link.lost()
+        number = self._delivered + self.dropped
+        self._delivered += 1
+        canvas = self._canvas
+        self._link.heard(self._drained, str(canvas), float(1 / canvas.rate) if canvas.rate else 0.0)
+        return Frame(canvas.hand_out(), canvas.format, *canvas.size, arrived, number, canvas.rate)
 
     def _capture(self, wait: float) -> Video | None:
         """The next picture or field from libndi's queue; it is to be freed. Waits without the GIL."""
@@ -149,15 +155,6 @@ class Source:
         self._transit = min(now - stamp, self._transit + 1e-4)
         return now if now - asked > 1e-3 else min(now, max(self._drained, stamp + self._transit))
 
-    def _frame(self, arrived: float) -> Frame:
-        """What is on the canvas, numbered."""
-        self.dropped = self._skipped + self._link.lost()
-        number = self._delivered + self.dropped
-        self._delivered += 1
-        canvas = self._canvas
-        self._link.heard(self._drained, str(canvas), float(1 / canvas.rate) if canvas.rate else 0.0)
-        return Frame(canvas.hand_out(), canvas.format, *canvas.size, arrived, number, canvas.rate)
-
 
 class _Canvas:
     """Where pictures are copied to: three sets of planes in turn, made anew only when format or size change.
@@ -172,23 +169,26 @@ class _Canvas:
         self.rate: Fraction | None = None
         self._sets: list[tuple[np.ndarray, ...]] = []
         self._turn = 0
+        self._half = False  # the first field is in, the second isn't
 
     def __str__(self) -> str:
         rate = f"at {float(self.rate):.5g} frames a second" if self.rate else "at no stated rate"
         return f"{self.format.value} {self.size[0]}x{self.size[1]} {rate}"
 
     def copy(self, video: Video) -> bool:
-        """Take over a picture, or a field as every second row; True when the picture is whole now."""
+        """Take over a picture, or a field as every second row; True when that makes a whole picture."""
         field = _FIELDS.get(video.frame_format)
         step = 1 if field is None else 2
         fmt, size = _FORMAT[video.fourcc], (video.width & ~1, video.height * step)
         if (fmt, size) != (self.format, self.size):
-            self.format, self.size = fmt, size
+            self.format, self.size, self._half = fmt, size, False
             self._sets = [tuple(np.zeros(shape, np.uint8) for shape in plane_shapes(fmt, *size)) for _ in range(3)]
         self.rate = Fraction(video.rate_n, video.rate_d) if video.rate_n > 0 and video.rate_d > 0 else None
         for ours, theirs in zip(self._sets[self._turn], _views(video, fmt), strict=True):
             np.copyto(ours[field or 0 :: step], theirs)
-        return field != 0
+        whole = field is None or (field == 1 and self._half)
+        self._half = field == 0
+        return whole
 
     def hand_out(self) -> tuple[np.ndarray, ...]:
         """The planes of the newest picture; they aren't written to before the next-but-one picture is handed out."""
