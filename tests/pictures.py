@@ -33,6 +33,14 @@ def tint(x: Tensor) -> Tensor:
     return torch.cat([x, x * 0.5, -x], 1)
 
 
+def gradient(x: Tensor) -> Tensor:
+    """A generator whose picture has a place: red grows to the right, green downwards."""
+    height, width = x.shape[-2:]
+    red = torch.linspace(-1, 1, width, device=x.device).expand(height, width)
+    green = torch.linspace(-1, 1, height, device=x.device)[:, None].expand(height, width)
+    return torch.stack([red, green, torch.zeros_like(red)])[None]
+
+
 def player(canvas: tuple[int, int] = (96, 64)) -> Player:
     """`tint` on a canvas of (width, height)."""
     return Player("tint", tint, canvas, tint)

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from pictures import ALPHA, flat, flat_player, grey, knobs, mirrored, noise, player
+from pictures import ALPHA, flat, flat_player, gradient, grey, knobs, mirrored, noise, player
 from pictures import one_thread as one_thread
 from torch import Tensor
 
@@ -86,6 +86,19 @@ def test_alpha_lies_where_the_picture_lies_and_bars_are_opaque() -> None:
     out = once(frame, output=(128, 64))
     alpha = out.planes[1]
     assert (alpha[:, :32] == 255).all() and (alpha[:, 32:96] == 40).all() and (alpha[:, 96:] == 255).all()
+
+
+@pytest.mark.parametrize("blend", BLENDS)
+def test_nothing_is_left_of_the_frame_before(blend: str) -> None:
+    """Without smoothing, a pipeline that has played for long shows what a new one shows."""
+    pipeline = playing(output=(160, 90))
+    views: list[dict[str, object]] = [{}, {"zoom": 1.6}, {"flip_x": True}, {"framing": "crop"}, {"show": "split"}]
+    for i in range(3 * len(PixelFormat)):
+        frame = noise(list(PixelFormat)[i % len(PixelFormat)], [(192, 128), (64, 96)][i % 2], seed=i)
+        values = {"blend": blend, "mix": 0.5 + i / 60, **views[i % len(views)]}
+        shown = pipeline.step(frame, knobs(**values), i / 30)
+        fresh = once(frame, output=(160, 90), **values)
+        assert all(np.array_equal(a, b) for a, b in zip(shown.planes, fresh.planes, strict=True)), (i, values)
 
 
 def test_any_size_and_format_is_just_a_frame() -> None:
@@ -446,14 +459,6 @@ def test_both_worlds_follow_the_input_during_a_crossfade() -> None:
     out = pipeline.step(bright, knobs(crossfade=1), 1.5)
     assert np.abs(bytes_of(out) - bytes_of(once(bright))).max() <= 1
     assert pipeline.crossfading
-
-
-def gradient(x: Tensor) -> Tensor:
-    """A picture with a place: red grows to the right, green downwards."""
-    height, width = x.shape[-2:]
-    red = torch.linspace(-1, 1, width).expand(height, width)
-    green = torch.linspace(-1, 1, height)[:, None].expand(height, width)
-    return torch.stack([red, green, torch.zeros_like(red)])[None]
 
 
 @pytest.mark.parametrize("framing", ["fit", "crop", "stretch"])
