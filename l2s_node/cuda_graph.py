@@ -29,6 +29,8 @@ PROGRAMS = 8
 MOST_CELLS = KNOB["detail"].high
 PINNED = 16
 """Host buffers registered for direct upload; rooms rotate through a few."""
+MEETINGS = 3
+"""Frames at one address before it is registered, which takes longer than an upload."""
 
 
 def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
@@ -103,7 +105,9 @@ class _Program:
         into = geometry.into
         self._rows = torch.zeros(into[3], frame.height, device=device)
         self._columns = torch.zeros(into[2], self._source.shape[1] // 2, device=device)
-        self._detail = detail_matrices(plan.canvas, MOST_CELLS, device, self._rank())
+        shapes = detail_matrices(plan.canvas, MOST_CELLS, torch.device("cpu"), self._rank())
+        down_y, up_y, down_x, up_x = (torch.zeros_like(matrix, device=device) for matrix in shapes)
+        self._detail = down_y, up_y, down_x, up_x
         self._taken: object = None
         self._cells = 0.0
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -181,6 +185,7 @@ class _Uploads:
 
     def __init__(self, buffers: Buffers) -> None:
         self.buffers = buffers
+        self._met: dict[int, int] = {}  # by address
         self._known: dict[int, np.ndarray] = {}  # keeps them alive as long as their pages are locked
 
     def upload(self, array: np.ndarray, target: Tensor) -> None:
@@ -196,6 +201,11 @@ class _Uploads:
             if self._known[address].nbytes >= array.nbytes:
                 return
             self._release(address)
+        if len(self._met) > 4 * PINNED:
+            self._met.clear()
+        self._met[address] = self._met.get(address, 0) + 1
+        if self._met[address] < MEETINGS:
+            return
         if len(self._known) >= PINNED:
             self._release(next(iter(self._known)))
         if int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0:
@@ -215,7 +225,12 @@ def _packed(frame: Frame, buffers: Buffers) -> np.ndarray:
     whole = (0.0, 0.0, float(rect[2]), float(rect[3]))
     standard = "bt709" if frame.format.is_rgb else standard_for(*frame.size)
     geometry = Geometry(whole, rect, rect, whole, rect, (False, False))
-    return dry.dry_uyvy(frame, geometry, standard, buffers, "packed")
+    packed = dry.dry_uyvy(frame, geometry, standard, buffers, "packed")
+    if packed.flags.c_contiguous and packed.flags.writeable:
+        return packed
+    staged = buffers("packed", packed.shape)  # torch takes no array that is read-only
+    np.copyto(staged, packed)
+    return staged
 
 
 def _even(width: int) -> int:
