@@ -138,7 +138,8 @@ def conditioned(luma: Tensor, memory: Memory, knobs: Knobs, detail: Detail, rout
     if route.auto_levels:
         memory.levels.lerp_(condition.statistics(x), _rest(knobs.levels_keep))
         x = condition.spread(x, memory.levels[0], memory.levels[1], knobs.auto_levels)
-    x = condition.levels(x, knobs.brightness, knobs.contrast, knobs.gamma, knobs.invert)
+    if not _at_rest((knobs.brightness, 0.0), (knobs.contrast, 1.0), (knobs.gamma, 1.0), (knobs.invert, 0.0)):
+        x = condition.levels(x, knobs.brightness, knobs.contrast, knobs.gamma, knobs.invert)
     return condition.apply_detail(x, *detail)
 
 
@@ -157,9 +158,12 @@ def developed(rgb: Tensor, memory: Memory, knobs: Knobs, route: Route) -> Tensor
     if route.feedback:
         rgb = compose.feed_back(rgb, memory.picture, knobs.feedback_keep, knobs.feedback_zoom)
     memory.picture.lerp_(rgb, _rest(knobs.output_keep))
-    if isinstance(knobs.saturation, float) and knobs.saturation == 1:
-        return memory.picture
-    return compose.saturate(memory.picture, knobs.saturation)
+    return memory.picture if _at_rest((knobs.saturation, 1.0)) else compose.saturate(memory.picture, knobs.saturation)
+
+
+def _at_rest(*knobs: tuple[Scalar, float]) -> bool:
+    """Every value is the one that changes nothing; unknown, so False, of a tensor (a captured step always runs)."""
+    return all(isinstance(value, float) and value == neutral for value, neutral in knobs)
 
 
 def _rest(keep: Scalar) -> Scalar:
