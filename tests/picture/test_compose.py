@@ -82,7 +82,7 @@ def test_the_definition_follows_the_book(blend: str) -> None:
 
 @pytest.mark.parametrize("blend", ["plain", *BLENDS])
 def test_the_host_is_at_most_3_of_255_away(blend: str) -> None:
-    """Measured on noise: 1 for normal and luma, 2 for the blends in RGB, 3 for overlay."""
+    """Measured on noise: 1 for normal and luma, 2 for the blends in RGB."""
     for style in STYLES:
         if (style.blend if style.mixed else "plain") == blend:
             rgb, dry = picture(seed=1), input_bytes(seed=8)

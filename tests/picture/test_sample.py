@@ -53,7 +53,7 @@ def test_the_definition_is_the_exact_box_integral(view: dict[str, object]) -> No
 
 @pytest.mark.parametrize("fmt", list(PixelFormat))
 def test_the_host_agrees_in_every_format_size_and_view(fmt: PixelFormat) -> None:
-    """Measured: 0.5/255 for formats in RGB (luma is a byte on its way), 0.01/255 for the others."""
+    """Measured: 0.6/255 for formats in RGB (luma is a byte on its way), 0.01/255 for the others."""
     worst = 0.0
     for size in SIZES[:-1]:
         odd = size[0] - (fmt not in (PixelFormat.UYVY, PixelFormat.UYVA)), size[1] - 1
