@@ -27,10 +27,6 @@ from l2s_node.pipeline import Pipeline, Plan, Player, detail_matrices, placed
 PROGRAMS = 8
 """Graphs kept; the one unused longest goes first."""
 MOST_CELLS = KNOB["detail"].high
-PINNED = 16
-"""Host buffers registered for direct upload; rooms rotate through a few."""
-MEETINGS = 3
-"""Frames at one address before it is registered, which takes longer than an upload."""
 
 
 def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
@@ -44,7 +40,6 @@ class GraphPipeline(Pipeline):
     def __init__(self, device: torch.device, output_size: tuple[int, int] | None = None) -> None:
         super().__init__(device, output_size)
         self._programs: dict[tuple[object, ...], _Program] = {}
-        self._uploads = _Uploads(self._buffers)
 
     def use(self, player: Player, now: float) -> None:
         super().use(player, now)
@@ -55,7 +50,7 @@ class GraphPipeline(Pipeline):
     ) -> None:
         a, b = (self._before, player.step) if self._before else (player, None)
         program = self._program(frame, plan, a.step, b)
-        program.refresh(frame, plan.geometry, knobs, params.detail, self._uploads)
+        program.refresh(frame, plan.geometry, knobs, params.detail, self._buffers)
         program.run()
         out = torch.from_numpy(placed(plane, plan.geometry.place))
         out.copy_(program.out, non_blocking=True)
@@ -95,16 +90,16 @@ class _Program:
         self._plan, self._a, self._b, self._memory = plan, a, b, memory
         geometry = plan.geometry
         width, height = geometry.place[2:]
-        self._source = torch.empty(frame.height, 2 * _even(frame.width), dtype=torch.uint8, device=device)
+        self._source = _Upload((frame.height, 2 * _even(frame.width)), device)
         self._own_dry = plan.style.needs_dry and not dry.as_it_is(frame, geometry)
-        self._dry = torch.empty(height, 2 * width, dtype=torch.uint8, device=device) if self._own_dry else self._source
+        self._dry = _Upload((height, 2 * width), device) if self._own_dry else self._source
         self.out = torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
         self._host_knobs = torch.zeros(len(KNOB_FIELDS), pin_memory=True)
         self._gpu_knobs = torch.zeros(len(KNOB_FIELDS), device=device)
         self._knobs = Knobs(**{name: self._gpu_knobs[i] for i, name in enumerate(KNOB_FIELDS)})
         into = geometry.into
         self._rows = torch.zeros(into[3], frame.height, device=device)
-        self._columns = torch.zeros(into[2], self._source.shape[1] // 2, device=device)
+        self._columns = torch.zeros(into[2], _even(frame.width), device=device)
         shapes = detail_matrices(plan.canvas, MOST_CELLS, torch.device("cpu"), self._rank())
         down_y, up_y, down_x, up_x = (torch.zeros_like(matrix, device=device) for matrix in shapes)
         self._detail = down_y, up_y, down_x, up_x
@@ -119,15 +114,14 @@ class _Program:
         most = max(condition.cells_of(height, width, MOST_CELLS))
         return 2 * int(most) + 2
 
-    def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, uploads: _Uploads) -> None:
+    def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, buffers: Buffers) -> None:
         """Upload the frame and what has changed of the numbers."""
-        uploads.upload(_packed(frame, uploads.buffers), self._source)
+        self._source.send(_packed(frame, buffers))
         if self._own_dry:
-            uploads.upload(dry.dry_uyvy(frame, geometry, self._plan.style.standard, uploads.buffers), self._dry)
+            self._dry.send(dry.dry_uyvy(frame, geometry, self._plan.style.standard, buffers))
         if geometry.taken != self._taken:
             self._taken = geometry.taken
-            size = self._source.shape[1] // 2, self._source.shape[0]
-            made = sample.matrices(size, geometry.taken, geometry.into[2:], self._device)
+            made = sample.matrices((_even(frame.width), frame.height), geometry.taken, geometry.into[2:], self._device)
             _refill((self._rows, self._columns), made)
         if cells != self._cells:
             self._cells = cells
@@ -159,7 +153,7 @@ class _Program:
 
     def _steps(self) -> None:
         plan, geometry, knobs = self._plan, self._plan.geometry, self._knobs
-        luma = sample.unit_luma(sample.by_matrix(self._source[:, 1::2], self._rows, self._columns))
+        luma = sample.unit_luma(sample.by_matrix(self._source.there[:, 1::2], self._rows, self._columns))
         luma = sample.into_canvas(sample.flip(luma, geometry.flip), geometry.into, plan.canvas)
         luma = way.conditioned(luma, self._memory, knobs, self._detail, plan.route)
         if plan.route.conditioned:
@@ -167,7 +161,7 @@ class _Program:
         else:
             rgb = way.developed(way.imagined(luma, self._a, self._b, knobs), self._memory, knobs, plan.route)
         x, y, width, height = geometry.shown
-        under: Tensor | None = self._dry if plan.style.needs_dry else None
+        under: Tensor | None = self._dry.there if plan.style.needs_dry else None
         compose.paint(rgb[0, :, y : y + height, x : x + width], under, self.out, plan.style, knobs.mix, knobs.light)
 
 
@@ -176,44 +170,21 @@ def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
         buffer.copy_(value)
 
 
-class _Uploads:
-    """Host to GPU without a detour: buffers met again and again are page-locked where they lie.
+class _Upload:
+    """A tensor on the GPU and its page-locked twin on the host, through which bytes get there fastest.
 
-    Attributes:
-        buffers: for what has to be converted on its way.
+    Page-locking the rooms' own buffers would save a copy (0.1 ms at 1080p), but they come and go, and a page that is
+    freed while it is locked breaks every later call of CUDA.
     """
 
-    def __init__(self, buffers: Buffers) -> None:
-        self.buffers = buffers
-        self._met: dict[int, int] = {}  # by address
-        self._known: dict[int, np.ndarray] = {}  # keeps them alive as long as their pages are locked
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        self.there = torch.empty(shape, dtype=torch.uint8, device=device)
+        self._here = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
 
-    def upload(self, array: np.ndarray, target: Tensor) -> None:
-        """Copy `array` to `target` on the current stream; asynchronous where the buffer is page-locked."""
-        self._register(array)
-        target.copy_(torch.from_numpy(array), non_blocking=True)
-
-    def _register(self, array: np.ndarray) -> None:
-        address = array.ctypes.data
-        if not array.flags.c_contiguous or not array.flags.writeable:
-            return
-        if address in self._known:
-            if self._known[address].nbytes >= array.nbytes:
-                return
-            self._release(address)
-        if len(self._met) > 4 * PINNED:
-            self._met.clear()
-        self._met[address] = self._met.get(address, 0) + 1
-        if self._met[address] < MEETINGS:
-            return
-        if len(self._known) >= PINNED:
-            self._release(next(iter(self._known)))
-        if int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0:
-            self._known[address] = array
-
-    def _release(self, address: int) -> None:
-        torch.cuda.cudart().cudaHostUnregister(address)
-        del self._known[address]
+    def send(self, array: np.ndarray) -> None:
+        """On the current stream; the former `send` must have arrived (each frame ends with a synchronisation)."""
+        self._here.copy_(torch.from_numpy(array))
+        self.there.copy_(self._here, non_blocking=True)
 
 
 def _packed(frame: Frame, buffers: Buffers) -> np.ndarray:
