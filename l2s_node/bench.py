@@ -27,7 +27,7 @@ import torch
 from l2s_node import __version__
 from l2s_node.config import RunConfig
 from l2s_node.cuda_graph import create
-from l2s_node.frame import Frame, PixelFormat
+from l2s_node.frame import Frame, PixelFormat, page_aligned
 from l2s_node.loader import canvas_of, draw_field, prepare
 from l2s_node.machine import processor
 from l2s_node.models import engines, store
@@ -235,9 +235,10 @@ def _step_times(
 def _noise(size: tuple[int, int], seed: int) -> Frame:
     """A frame with content everywhere: a smooth picture with a little noise."""
     rng = np.random.default_rng(seed)
-    small = rng.integers(30, 220, (size[1] // 40, size[0] // 20), dtype=np.uint8)
-    plane = np.kron(small, np.ones((40, 40), np.uint8))
-    plane = np.ascontiguousarray(plane + rng.integers(0, 8, plane.shape, dtype=np.uint8))
+    small = rng.integers(30, 220, (size[1] // 40 + 1, size[0] // 20 + 1), dtype=np.uint8)
+    blocks = np.kron(small, np.ones((40, 40), np.uint8))
+    plane = page_aligned((size[1], 2 * size[0]))  # as the rooms' are
+    plane[:] = blocks[: size[1], : 2 * size[0]] + rng.integers(0, 8, plane.shape, dtype=np.uint8)
     return Frame((plane,), PixelFormat.UYVY, *size, seconds=0.0, number=seed, rate=Fraction(30))
 
 

@@ -9,6 +9,9 @@ that is refreshed before each replay, so that turning a knob never captures anew
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import weakref
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,6 +30,10 @@ from l2s_node.pipeline import Pipeline, Plan, Player, detail_matrices, placed
 PROGRAMS = 8
 """Graphs kept; the one unused longest goes first."""
 MOST_CELLS = KNOB["detail"].high
+LOCKED = 16
+"""Frames whose pages are locked at a time; rooms rotate through three."""
+SMALLEST = 1 << 18
+"""Bytes that are worth locking."""
 
 
 def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
@@ -40,6 +47,7 @@ class GraphPipeline(Pipeline):
     def __init__(self, device: torch.device, output_size: tuple[int, int] | None = None) -> None:
         super().__init__(device, output_size)
         self._programs: dict[tuple[object, ...], _Program] = {}
+        self._locked = _Locked()
 
     def use(self, player: Player, now: float) -> None:
         super().use(player, now)
@@ -50,7 +58,7 @@ class GraphPipeline(Pipeline):
     ) -> None:
         a, b = (self._before, player.step) if self._before else (player, None)
         program = self._program(frame, plan, a.step, b)
-        program.refresh(frame, plan.geometry, knobs, params.detail, self._buffers)
+        program.refresh(frame, plan.geometry, knobs, params.detail, self._buffers, self._locked)
         program.run()
         out = torch.from_numpy(placed(plane, plan.geometry.place))
         out.copy_(program.out, non_blocking=True)
@@ -98,8 +106,14 @@ class _Program:
         self._gpu_knobs = torch.zeros(len(KNOB_FIELDS), device=device)
         self._knobs = Knobs(**{name: self._gpu_knobs[i] for i, name in enumerate(KNOB_FIELDS)})
         into = geometry.into
-        self._rows = torch.zeros(into[3], frame.height, device=device)
-        self._columns = torch.zeros(into[2], _even(frame.width), device=device)
+        # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
+        self._rows = torch.zeros(into[3], frame.height, device=device, dtype=torch.float16)
+        self._columns = torch.zeros(into[2], _even(frame.width), device=device, dtype=torch.float16)
+        shown = geometry.shown[3], geometry.shown[2]
+        self._larger = (
+            compose.enlarging(shown, (height, width), plan.style.upscale, device),
+            compose.enlarging(shown, (height, width // 2), "bilinear", device),
+        )
         shapes = detail_matrices(plan.canvas, MOST_CELLS, torch.device("cpu"), self._rank())
         down_y, up_y, down_x, up_x = (torch.zeros_like(matrix, device=device) for matrix in shapes)
         self._detail = down_y, up_y, down_x, up_x
@@ -114,11 +128,13 @@ class _Program:
         most = max(condition.cells_of(height, width, MOST_CELLS))
         return 2 * int(most) + 2
 
-    def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, buffers: Buffers) -> None:
+    def refresh(
+        self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, buffers: Buffers, locked: _Locked
+    ) -> None:
         """Upload the frame and what has changed of the numbers."""
-        self._source.send(_packed(frame, buffers))
+        self._source.send(_packed(frame, buffers), locked)
         if self._own_dry:
-            self._dry.send(dry.dry_uyvy(frame, geometry, self._plan.style.standard, buffers))
+            self._dry.send(dry.dry_uyvy(frame, geometry, self._plan.style.standard, buffers), locked)
         if geometry.taken != self._taken:
             self._taken = geometry.taken
             made = sample.matrices((_even(frame.width), frame.height), geometry.taken, geometry.into[2:], self._device)
@@ -162,7 +178,8 @@ class _Program:
             rgb = way.developed(way.imagined(luma, self._a, self._b, knobs), self._memory, knobs, plan.route)
         x, y, width, height = geometry.shown
         under: Tensor | None = self._dry.there if plan.style.needs_dry else None
-        compose.paint(rgb[0, :, y : y + height, x : x + width], under, self.out, plan.style, knobs.mix, knobs.light)
+        rgb = rgb[0, :, y : y + height, x : x + width]
+        compose.paint(rgb, under, self.out, plan.style, knobs.mix, knobs.light, self._larger)
 
 
 def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
@@ -170,21 +187,57 @@ def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
         buffer.copy_(value)
 
 
-class _Upload:
-    """A tensor on the GPU and its page-locked twin on the host, through which bytes get there fastest.
+class _Locked:
+    """Host memory whose pages are locked, so that the GPU fetches it without a copy.
 
-    Page-locking the rooms' own buffers would save a copy (0.1 ms at 1080p), but they come and go, and a page that is
-    freed while it is locked breaks every later call of CUDA.
+    Only arrays on pages of their own (`frame.page_aligned`) are taken, and they are held until they are unlocked:
+    a page that is freed while it is locked, or locked twice, breaks every later call of CUDA.
     """
+
+    def __init__(self) -> None:
+        self._held: dict[int, np.ndarray] = {}
+        self._works = True
+        weakref.finalize(self, _unlock, self._held)
+
+    def take(self, array: np.ndarray) -> bool:
+        """Whether `array` is locked now; it is locked when it is met for the first time."""
+        address = array.ctypes.data
+        held = self._held.get(address)
+        if held is not None and held.nbytes == array.nbytes:
+            return True
+        if not self._works or address % mmap.PAGESIZE or array.nbytes < SMALLEST or not array.flags.c_contiguous:
+            return False
+        if held is not None or len(self._held) >= LOCKED:
+            _unlock(self._held)
+        self._works = int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0
+        if self._works:
+            self._held[address] = array
+        else:  # a limit on locked memory; the error waits for the next launch, which clears it
+            with contextlib.suppress(RuntimeError):
+                torch.zeros(1, device="cuda")
+        return self._works
+
+
+def _unlock(held: dict[int, np.ndarray]) -> None:
+    for address in list(held):
+        torch.cuda.cudart().cudaHostUnregister(address)
+        del held[address]
+
+
+class _Upload:
+    """A tensor on the GPU and its page-locked twin on the host, for what isn't locked where it lies."""
 
     def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
         self.there = torch.empty(shape, dtype=torch.uint8, device=device)
-        self._here = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        self._here: Tensor | None = None
 
-    def send(self, array: np.ndarray) -> None:
+    def send(self, array: np.ndarray, locked: _Locked) -> None:
         """On the current stream; the former `send` must have arrived (each frame ends with a synchronisation)."""
-        self._here.copy_(torch.from_numpy(array))
-        self.there.copy_(self._here, non_blocking=True)
+        source = torch.from_numpy(array)
+        if not locked.take(array):
+            self._here = torch.empty_like(source, pin_memory=True) if self._here is None else self._here
+            source = self._here.copy_(source)
+        self.there.copy_(source, non_blocking=True)
 
 
 def _packed(frame: Frame, buffers: Buffers) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import math
+import mmap
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -106,6 +108,12 @@ class Frame:
 
     def __repr__(self) -> str:
         return f"Frame({self.format.value} {self.width}x{self.height} #{self.number} @{self.seconds:.3f}s)"
+
+
+def page_aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """A ``uint8`` array of zeros on memory pages of its own, which a GPU may lock and fetch from without a copy."""
+    pages = mmap.mmap(-1, max(math.prod(shape), 1))
+    return np.frombuffer(pages, np.uint8, math.prod(shape)).reshape(shape)
 
 
 def blank(fmt: PixelFormat, width: int, height: int) -> tuple[np.ndarray, ...]:

@@ -62,5 +62,5 @@ def flip(picture: Tensor, which: tuple[bool, bool]) -> Tensor:
 
 
 def unit_luma(luma: Tensor) -> Tensor:
-    """Limited-range luma bytes (16…235, BT.601/709) to 0…1, clamped."""
-    return ((luma - 16) * (1 / 219)).clamp(0, 1)
+    """Limited-range luma (16…235, BT.601/709) to float32 0…1, clamped."""
+    return ((luma.float() - 16) * (1 / 219)).clamp(0, 1)

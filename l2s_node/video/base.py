@@ -63,8 +63,8 @@ class Source(Protocol):
         """The newest picture not read before, waiting at most `timeout` seconds; None when there is none.
 
         The frame's planes stay valid until two more pictures have been read (a source that `blocks` hands out planes
-        that it never writes to again, since it is read ahead of the frame loop). Never raises because a source is absent, dies
-        or changes size, rate or format: those are states, and the room finds the source again by itself.
+        that it never writes to again, since it is read ahead of the frame loop). Never raises because a source is
+        absent, dies or changes size, rate or format: those are states, and the room finds the source again by itself.
         """
         ...
 

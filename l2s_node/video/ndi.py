@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from l2s_node.errors import NotFoundError, RoomError
-from l2s_node.frame import Frame, PixelFormat, plane_shapes
+from l2s_node.frame import Frame, PixelFormat, page_aligned, plane_shapes
 from l2s_node.video import _libndi
 from l2s_node.video._libndi import Video
 from l2s_node.video._ndi_link import LOOK, Finder, Link, advise, log, product
@@ -182,7 +182,7 @@ class _Canvas:
         fmt, size = _FORMAT[video.fourcc], (video.width & ~1, video.height * step)
         if (fmt, size) != (self.format, self.size):
             self.format, self.size, self._half = fmt, size, False
-            self._sets = [tuple(np.zeros(shape, np.uint8) for shape in plane_shapes(fmt, *size)) for _ in range(3)]
+            self._sets = [tuple(map(page_aligned, plane_shapes(fmt, *size))) for _ in range(3)]
         self.rate = Fraction(video.rate_n, video.rate_d) if video.rate_n > 0 and video.rate_d > 0 else None
         for ours, theirs in zip(self._sets[self._turn], _views(video, fmt), strict=True):
             np.copyto(ours[field or 0 :: step], theirs)
