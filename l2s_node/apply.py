@@ -202,7 +202,8 @@ def _stacked(results: Iterable[Tensor]) -> np.ndarray:
 
 def _array(path: Path, card: ModelCard) -> np.ndarray:
     try:
-        x = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # an archive would keep its own file open
+            x = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as err:
         raise ConfigError(f"can't read {path} as a .npy array: {err}") from err
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 4 or not x.size:

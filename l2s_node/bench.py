@@ -213,7 +213,7 @@ def _step_times(
 ) -> tuple[list[float], str]:
     """(milliseconds of whole steps, what ran)."""
     generator, card = random_world(architecture, size)
-    canvas = canvas_of(card, RunConfig(source="null:", sinks=("null:",)), frame)
+    canvas = canvas_of(card, RunConfig(source="null:", sinks=("null:",)), frame, device)
     draw_field(generator, card, canvas)
     shape = (1, card.input_channels, canvas[1], canvas[0])
     player, _ = engines.build(engine, generator, card, shape, device)

@@ -141,7 +141,9 @@ class Loader:
                 if self._stop.is_set():
                     loaded.close()
                     return
-                log.info("%s is ready on %s after %.1f s", request.name, loaded.engine, time.monotonic() - start)
+                canvas = "{}x{}".format(*loaded.player.canvas)
+                took = time.monotonic() - start
+                log.info("%s is ready on %s, canvas %s, after %.1f s", request.name, loaded.engine, canvas, took)
                 self._hand_over(loaded)
                 if self._newest is not request:
                     return  # overtaken: what waits is more wanted than a faster engine for this one
@@ -201,7 +203,7 @@ def load(request: Request, config: RunConfig, device: torch.device) -> Iterator[
     condition.check(card.condition)
     if card.input_channels != 1:
         raise ModelError(f"{request.name} takes {card.input_channels} channels, a show gives one: luma")
-    canvas = canvas_of(card, config, request.frame)
+    canvas = canvas_of(card, config, request.frame, device)
     shape = (1, 1, canvas[1], canvas[0])
     draw_field(generator, card, canvas)
     best, _ = engines.choose(config.engine, device, card)[0]
@@ -221,12 +223,15 @@ def draw_field(generator: Generator, card: ModelCard, canvas: tuple[int, int]) -
         generator.draw_field(canvas[1], canvas[0], card.seed)
 
 
-def canvas_of(card: ModelCard, config: RunConfig, frame: tuple[int, int]) -> tuple[int, int]:
-    """The canvas (width, height) that a world plays `frame` on: the configured one, or the one of the frame's shape."""
+def canvas_of(card: ModelCard, config: RunConfig, frame: tuple[int, int], device: torch.device) -> tuple[int, int]:
+    """The canvas (width, height) that a world plays `frame` on: the configured one, or one of the frame's shape.
+
+    On a CPU it has no more pixels than the square that the world was trained on, elsewhere its short side is as long.
+    """
     from l2s_node.picture.geometry import canvas_for
 
     if config.canvas is None:
-        return canvas_for(frame, card.resolution, card.multiple)
+        return canvas_for(frame, card.resolution, card.multiple, thrifty=device.type == "cpu")
     width, height = (max(round(side / card.multiple), 1) * card.multiple for side in config.canvas)
     return width, height
 
@@ -239,7 +244,7 @@ def _loaded(
     return Loaded(
         request=request,
         player=Player(request.name, engine, canvas, engine.step),
-        canvas_for=lambda frame: canvas_of(card, config, frame),
+        canvas_for=lambda frame: canvas_of(card, config, frame, engine.device),
         engine=f"{engine.name} {engine.precision}",
         reason=reason,
         close=engine.close,

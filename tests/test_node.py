@@ -335,9 +335,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def test_a_new_shape_of_the_input_brings_a_new_canvas(stage: Stage, act: Act, loaded: list[tuple[int, int]]) -> None:
     act.on = True
     stage.play("act:", output_size=None)
-    stage.until(lambda: loaded[-1:] == [(88, 64)])
+    stage.until(lambda: loaded[-1:] == [(72, 56)])
     act.size = (48, 64)
-    stage.until(lambda: loaded[-1:] == [(64, 88)])
+    stage.until(lambda: loaded[-1:] == [(56, 72)])
     stage.until(lambda: stage.sinks[0].frames[-1][2] == (48, 64) and shows(stage.sinks[0], DARK)())
 
 
@@ -348,7 +348,7 @@ def test_a_world_that_vanished_isnt_asked_for_with_every_frame(
     file = make_world(home, "brief", grey=DARK)
     act.on = True
     stage.play("act:", world="brief")
-    stage.until(lambda: loaded[-1:] == [(88, 64)] and shows(sink, DARK)())
+    stage.until(lambda: loaded[-1:] == [(72, 56)] and shows(sink, DARK)())
     file.unlink()
     act.size = (48, 64)
     stage.until(lambda: "there is no world 'brief'" in caplog.text)

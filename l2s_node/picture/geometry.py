@@ -64,18 +64,31 @@ def solve(
     return Geometry(seen, into, into, seen, _letterbox(output, aspect, step=2), flip)
 
 
-def canvas_for(frame: tuple[int, int], resolution: int, multiple: int, widest: float = 2.0) -> tuple[int, int]:
+def canvas_for(
+    frame: tuple[int, int], resolution: int, multiple: int, thrifty: bool = False, widest: float = 2.0
+) -> tuple[int, int]:
     """The generator's (width, height) for a frame: `resolution` on the short side, the frame's shape on the long one.
 
     The long side is the nearest multiple of `multiple`, at most `widest` times the short one. A network whose
-    innermost layer needs the very square it was trained on (`multiple` ≥ `resolution`) keeps the square.
+    innermost layer needs the very square it was trained on (`multiple` ≥ `resolution`) keeps the square. `thrifty`
+    takes the canvas that shows most of such a frame with no more pixels than that square: as fast for every shape.
     """
     if multiple >= resolution:
         return resolution, resolution
+    if thrifty:
+        sides = range(multiple, int(resolution * widest) + 1, multiple)
+        sizes = [(w, h) for w in sides for h in sides if w * h <= resolution**2]
+        return max(sizes, key=lambda size: (_shown(frame, size), -size[0] * size[1]))
     width, height = frame
     ratio = min(max(width, height) / min(width, height), widest)
     long = max(round(resolution * ratio / multiple) * multiple, resolution)
     return (long, resolution) if width >= height else (resolution, long)
+
+
+def _shown(frame: tuple[int, int], canvas: tuple[int, int]) -> float:
+    """Pixels of the canvas that a whole frame covers in its own shape."""
+    aspect = frame[0] / frame[1]
+    return min(canvas[0], canvas[1] * aspect) * min(canvas[1], canvas[0] / aspect)
 
 
 def _view(box: Box, whole: Box, zoom: float, pan: tuple[float, float]) -> Box:

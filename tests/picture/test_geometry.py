@@ -158,3 +158,13 @@ def test_the_canvas_follows_the_frame_in_steps_that_the_network_allows(
 
 def test_a_network_that_needs_its_square_keeps_it() -> None:
     assert canvas_for((1920, 1080), 256, 256) == (256, 256)
+    assert canvas_for((1920, 1080), 256, 256, thrifty=True) == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("frame", "canvas"),
+    [((1280, 720), (320, 192)), ((640, 480), (256, 192)), ((512, 512), (256, 256)), ((1080, 1920), (192, 320)),
+     ((4000, 500), (512, 64)), ((2, 2), (256, 256))],
+)  # fmt: skip
+def test_a_thrifty_canvas_has_no_more_pixels_than_the_square(frame: tuple[int, int], canvas: tuple[int, int]) -> None:
+    assert canvas_for(frame, 256, 64, thrifty=True) == canvas
