@@ -214,18 +214,23 @@ def _disk() -> Iterator[Check]:
 
 def _ports() -> Iterator[Check]:
     settings = RunConfig("null:", ())
-    for name, kind, port in (("osc", socket.SOCK_DGRAM, settings.osc), ("panel", socket.SOCK_STREAM, settings.panel)):
-        protocol = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
-        with socket.socket(socket.AF_INET, kind) as sock:
-            try:
-                if kind == socket.SOCK_STREAM and os.name == "posix":  # as the panel's own: a port just closed is free
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(("127.0.0.1", port))
-            except OSError as err:
-                why = err.strerror or err
-                yield Check(name, False, f"{protocol} port {port}: {why} (a node that runs? else take --{name} PORT)")
-                continue
-        yield Check(name, True, f"{protocol} port {port} is free")
+    for name, protocol, port in (("osc", "UDP", settings.osc), ("panel", "TCP", settings.panel)):
+        try:
+            _listen(protocol, port)
+        except OSError as err:
+            why = err.strerror or err
+            yield Check(name, False, f"{protocol} port {port}: {why} (a node that runs? else take --{name} PORT)")
+        else:
+            yield Check(name, True, f"{protocol} port {port} is free")
+
+
+def _listen(protocol: str, port: int) -> None:
+    """Listen for a moment, as the node itself would."""
+    if protocol == "TCP":
+        socket.create_server(("127.0.0.1", port)).close()
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", port))
 
 
 def _presets() -> Iterator[Check]:
