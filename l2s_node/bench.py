@@ -11,7 +11,6 @@ ones, so that no denormals slow it down).
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -64,30 +63,17 @@ class Row:
     spread: tuple[float, float] | None = None
     note: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The rows, and the machine that they were measured on."""
-
-    machine: str
-    rows: list[Row]
-
     def text(self) -> str:
-        lines = [f"l2s bench on {self.machine}", ""]
-        width = max(len(row.what) for row in self.rows)
-        for row in self.rows:
-            spread = f" ({row.spread[0]:.2f} … {row.spread[1]:.2f})" if row.spread else ""
-            against = "" if row.baseline is None else f"   {row.against}: {row.baseline:.2f} {row.unit}"
-            note = f"   {row.note}" if row.note else ""
-            lines.append(f"{row.what:<{width}}  {row.ours:8.2f} {row.unit}{spread}{against}{note}")
-        return "\n".join(lines)
-
-    def json(self) -> str:
-        return json.dumps({"machine": self.machine, "rows": [asdict(row) for row in self.rows]}, indent=2) + "\n"
+        """One line."""
+        spread = f"({self.spread[0]:.2f} … {self.spread[1]:.2f})" if self.spread else ""
+        against = "" if self.baseline is None else f"{self.against}: {self.baseline:.2f} {self.unit}"
+        return f"{self.what:<46} {self.ours:8.2f} {self.unit:<3} {spread:<20} {against}  {self.note}".rstrip()
 
 
-def bench(what: str, seconds: float = 10.0) -> Table:
+def bench(what: str, seconds: float, say: Callable[[str], None]) -> dict[str, object]:
     """Measure `what` ("all" or one of the module docstring's); live runs take `seconds` each.
+
+    Each row is handed to `say` as soon as it is there; returns {"machine", "rows"}.
 
     Raises:
         L2SError: an engine or a room that the measurement needs fails.
@@ -99,8 +85,14 @@ def bench(what: str, seconds: float = 10.0) -> Table:
         "show": lambda: _show(seconds),
         "memory": lambda: _memory(device),
     }
-    chosen = parts if what == "all" else {what: parts[what]}
-    return Table(machine(device), [row for part in chosen.values() for row in part()])
+    where = machine(device)
+    say(f"l2s bench {what}: {where}")
+    rows = []
+    for part in parts.values() if what == "all" else [parts[what]]:
+        for row in part():
+            rows.append(asdict(row))
+            say(row.text())
+    return {"machine": where, "rows": rows}
 
 
 def machine(device: torch.device) -> str:

@@ -45,17 +45,17 @@ def show(seconds: float) -> Iterator[Row]:
     summary = _run_node(
         "file:" + str(demo_clip()), "null:", seconds + SETTLE, "--fps", "60", "--output-size", "1280x720"
     )
-    yield Row("file -> 720p -> null at 60 FPS, frames out a second", summary["fps"], "FPS", 60.0, "asked for")
+    yield Row("file → 720p → null at 60 FPS", summary["fps"], "FPS", 60.0, "asked for")
 
 
 def _through_ndi(fps: int, seconds: float) -> Iterator[Row]:
     alone, with_node = _measure(fps, seconds, node=False), _measure(fps, seconds, node=True)
-    what = f"NDI 720p{fps} -> small -> NDI"
-    yield Row(f"{what}, frames that came through", with_node.arrived, "%", alone.arrived, "NDI alone")
-    yield Row(f"{what}, whole way p50", with_node.p50, "ms", alone.p50, "NDI alone", (with_node.p10, with_node.p99),
+    what = f"NDI 720p{fps} → small → NDI"
+    yield Row(f"{what}: came through", with_node.arrived, "%", alone.arrived, "NDI alone")
+    yield Row(f"{what}: whole way, p50", with_node.p50, "ms", alone.p50, "NDI alone", (with_node.p10, with_node.p99),
               note="(10th … 99th percentile)")  # fmt: skip
     node = with_node.summary
-    yield Row(f"{what}, node's own p50", node["latency_ms_p50"], "ms", node["step_ms_p50"], "its step",
+    yield Row(f"{what}: in the node, p50", node["latency_ms_p50"], "ms", node["step_ms_p50"], "its step",
               note=f"p99 {node['latency_ms_p99']:.2f} ms, dropped {node['dropped_input']}")  # fmt: skip
 
 

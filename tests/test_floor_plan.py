@@ -126,6 +126,9 @@ def test_nothing_untrusted_is_executed(path: Path) -> None:
                 assert safe, f"line {node.lineno}: torch.load unpickles"
 
 
+MAY_DIE = ("_ndi_link",)  # l2s-ndi-close only waits for libndi to forget a dead peer, up to 16 s
+
+
 @every_module
 def test_threads_have_names_and_owners(path: Path) -> None:
     """`l2s-…`, so that a stack dump can be read; never daemons, which die in the middle of what they do."""
@@ -135,6 +138,8 @@ def test_threads_have_names_and_owners(path: Path) -> None:
             name = given.get("name", given.get("thread_name_prefix", ""))
             assert name.lstrip("f")[1:].startswith("l2s-"), f"line {node.lineno}: a thread without an l2s- name"
             assert "daemon" not in given, f"line {node.lineno}"
+        if isinstance(node, ast.Attribute) and node.attr == "daemon":
+            assert path.stem in MAY_DIE, f"line {node.lineno}: a daemon"
 
 
 def test_import_is_light() -> None:

@@ -19,7 +19,7 @@ from l2s_node.errors import RoomError
 from l2s_node.video import _libndi
 from l2s_node.video.base import Options
 
-log = logging.getLogger("l2s.ndi")
+log = logging.getLogger("l2s_node.video.ndi")
 LOOK = 0.1  # seconds between two looks at the network; one takes microseconds
 PATIENCE = 2.0  # seconds without a picture after which the connection is made anew
 DISTRUST = 1.5  # seconds until a broken connection is made again: mDNS lists the dead for one (RFC 6762, 10.1)

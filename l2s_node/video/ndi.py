@@ -226,7 +226,7 @@ class Sink:
         self._sender = self._create(address.strip() or options.name)
         self._lib.NDIlib_send_add_connection_metadata(self._sender, C.byref(product(options)))
         self.uri = "ndi:" + self._lib.NDIlib_send_get_source_name(self._sender)[0].name.decode()
-        self.format = PixelFormat.UYVY
+        self.format = PixelFormat.UYVA
         self.dropped = 0
         self._rate = options.rate
         self._buffers = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
