@@ -90,3 +90,12 @@ def test_the_sender_is_there_before_its_source(ndi_hosts: Hosts, home: Path) -> 
     first = out.wait(lambda e: "counter" in e, 20)
     assert first["size"] == [1280, 720]
     node.wait(lambda e: "ndi:nobody isn't on the network yet" in e.get("text", ""), 20)
+
+
+def test_alpha_goes_through(ndi_hosts: Hosts, home: Path) -> None:
+    ndi_hosts.a.sender("cam", size="320x240", fourcc="UYVA")
+    command = [sys.executable, "-m", "l2s_node", "run", "--in", "ndi:cam", "--out", "ndi:clear", "--world", "dark"]
+    ndi_hosts.b.start(*command, "--osc", "0", "--panel", "0", L2S_HOME=str(home))
+    seen = ndi_hosts.a.receiver("clear").wait(lambda e: e.get("fourcc") == "BGRA", 40)
+    assert seen["size"] == [320, 240]
+    assert seen["alpha"][0] < 20 and seen["alpha"][-1] > 200, "0 at the left to 255 at the right, as it was sent"
