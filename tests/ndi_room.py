@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--fps", default="30")
     parser.add_argument("--alpha", type=int, default=0)
     args = parser.parse_args()
-    logger = logging.getLogger("l2s")
+    logger = logging.getLogger("l2s_node")
     logger.addHandler(_Say())
     logger.setLevel(logging.INFO)
     if args.verb == "names":
