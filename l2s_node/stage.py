@@ -98,7 +98,6 @@ class Stage:
             self._retired.append(self.playing)
         else:
             # what was imported to get here stays for good: the collector need not walk it while the show runs
-            gc.collect()
             gc.freeze()
         self.playing = loaded
 
