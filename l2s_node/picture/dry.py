@@ -6,8 +6,6 @@ as it is, without a copy.
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 
@@ -15,7 +13,7 @@ from l2s_node.frame import Frame, PixelFormat
 from l2s_node.picture import uyvy
 from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.colour import standard_for
-from l2s_node.picture.geometry import Box, Geometry
+from l2s_node.picture.geometry import Box, Geometry, around
 
 U8 = np.ndarray
 PACKED = (PixelFormat.UYVY, PixelFormat.UYVA)
@@ -89,17 +87,11 @@ def _cut(plane: U8, frame: Frame, geometry: Geometry, size: tuple[int, int], buf
         if made.shape[1::-1] != size:
             made = cv2.resize(made, size, out, interpolation=cv2.INTER_AREA)
     else:
-        made = _warp(*_around(plane, box), size, out)
+        where, within = around(box, (plane.shape[1], plane.shape[0]))
+        made = _warp(plane[where], within, size, out)
     if any(geometry.flip):
         made = cv2.flip(made, FLIPS[geometry.flip], buffers(f"{name} flipped", out.shape))
     return made
-
-
-def _around(plane: U8, box: Box) -> tuple[U8, Box]:
-    """The whole pixels that `box` needs with a border of one, and `box` within them."""
-    left, top = max(math.floor(box[0]) - 1, 0), max(math.floor(box[1]) - 1, 0)
-    part = plane[top : math.ceil(box[3]) + 1, left : math.ceil(box[2]) + 1]
-    return part, (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
 
 
 def _warp(plane: U8, box: Box, size: tuple[int, int], out: U8) -> U8:

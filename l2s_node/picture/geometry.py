@@ -10,6 +10,7 @@ on to fill the canvas, and keeps its shape in the output (bars where they differ
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 Box = tuple[float, float, float, float]
@@ -89,6 +90,17 @@ def _shown(frame: tuple[int, int], canvas: tuple[int, int]) -> float:
     """Pixels of the canvas that a whole frame covers in its own shape."""
     aspect = frame[0] / frame[1]
     return min(canvas[0], canvas[1] * aspect) * min(canvas[1], canvas[0] / aspect)
+
+
+def around(box: Box, size: tuple[int, int]) -> tuple[tuple[slice, slice], Box]:
+    """((rows, columns) of the whole pixels that `box` needs with a border of one, `box` within them).
+
+    `size` is the (width, height) of what they are cut from.
+    """
+    left, top = max(math.floor(box[0]) - 1, 0), max(math.floor(box[1]) - 1, 0)
+    right, bottom = min(math.ceil(box[2]) + 1, size[0]), min(math.ceil(box[3]) + 1, size[1])
+    within = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    return (slice(top, bottom), slice(left, right)), within
 
 
 def _view(box: Box, whole: Box, zoom: float, pan: tuple[float, float]) -> Box:

@@ -6,8 +6,6 @@ is ever a float. A parity test binds them: at most 3/255 apart (bytes are rounde
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.colour import standard_for
 from l2s_node.picture.compose import Style
 from l2s_node.picture.condition import LUMA_WEIGHTS
-from l2s_node.picture.geometry import Box, Geometry
+from l2s_node.picture.geometry import Box, Geometry, around
 
 U8 = np.ndarray
 F32 = np.ndarray
@@ -39,13 +37,11 @@ def sample(frame: Frame, geometry: Geometry, canvas: tuple[int, int], buffers: B
 
 def _resampled(frame: Frame, taken: Box, size: tuple[int, int], buffers: Buffers) -> F32:
     """The taken box at `size`, ``(h, w)`` in the scale of bytes: by area, or bilinear where a side grows."""
-    left, top = max(math.floor(taken[0]) - 1, 0), max(math.floor(taken[1]) - 1, 0)
-    right, bottom = min(math.ceil(taken[2]) + 1, frame.width), min(math.ceil(taken[3]) + 1, frame.height)
-    part = _luma(frame, slice(top, bottom), slice(left, right), buffers)
-    box = (taken[0] - left, taken[1] - top, taken[2] - left, taken[3] - top)
+    where, box = around(taken, frame.size)
+    part = _luma(frame, *where, buffers)
     if taken[2] - taken[0] >= size[0] and taken[3] - taken[1] >= size[1]:
         return _box_means(part, box, size, buffers)
-    rows, columns = definition.matrices((right - left, bottom - top), box, size)
+    rows, columns = definition.matrices(part.shape[1::-1], box, size)
     grown: F32 = definition.by_matrix(torch.from_numpy(part.astype(np.float32)), rows, columns).numpy()
     return grown
 
