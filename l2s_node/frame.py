@@ -72,6 +72,11 @@ def plane_shapes(fmt: PixelFormat, width: int, height: int) -> tuple[tuple[int, 
     return ((height, width, 4),)
 
 
+def is_sd(width: int, height: int) -> bool:
+    """Whether Y'CbCr of that size is BT.601: up to 720x576; above it is BT.709 (the NDI SDK's rule)."""
+    return width <= 720 and height <= 576
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture.

@@ -7,13 +7,15 @@ import functools
 import torch
 from torch import Tensor
 
+from l2s_node.frame import is_sd
+
 KR_KB = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 """Weights of R and B in luma: ITU-R BT.601-7 §2.5.1, BT.709-6 item 3.2."""
 
 
 def standard_for(width: int, height: int) -> str:
-    """BT.601 up to 720x576, BT.709 above (the NDI SDK's rule for YUV formats)."""
-    return "bt601" if width <= 720 and height <= 576 else "bt709"
+    """ "bt601" or "bt709", by `frame.is_sd`."""
+    return "bt601" if is_sd(width, height) else "bt709"
 
 
 CPU = torch.device("cpu")

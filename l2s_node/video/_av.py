@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from l2s_node.errors import RoomError
-from l2s_node.frame import PixelFormat, plane_shapes
+from l2s_node.frame import PixelFormat, is_sd, plane_shapes
 
 Planes = tuple[NDArray[np.uint8], ...]
 
@@ -23,11 +23,6 @@ _NATIVE = {"yuv420p": PixelFormat.I420, "nv12": PixelFormat.NV12, "uyvy422": Pix
 
 _UNSPECIFIED = 2
 _TAGS_601, _TAGS_709 = (5, 6), (1,)
-
-
-def is_sd(width: int, height: int) -> bool:
-    """Whether a picture of this size is in BT.601 and not in BT.709: the rule of `picture.colour.standard_for`."""
-    return width <= 720 and height <= 576
 
 
 def video_stream(container: InputContainer, what: str) -> VideoStream:

@@ -18,8 +18,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from l2s_node.errors import RoomError
-from l2s_node.frame import Frame
-from l2s_node.video._av import is_sd, reason
+from l2s_node.frame import Frame, is_sd
+from l2s_node.video._av import reason
 
 log = logging.getLogger(__name__)
 

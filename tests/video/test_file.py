@@ -21,9 +21,8 @@ from PIL import Image
 
 from l2s_node import video
 from l2s_node.errors import NotFoundError, RoomError
-from l2s_node.frame import Frame, PixelFormat, blank
+from l2s_node.frame import Frame, PixelFormat, blank, is_sd
 from l2s_node.picture.colour import standard_for
-from l2s_node.video._av import is_sd
 from l2s_node.video.base import Options, Source
 
 OPTIONS = Options(rate=Fraction(30))
