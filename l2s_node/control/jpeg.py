@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from l2s_node.frame import Frame, PixelFormat
+from l2s_node.frame import Frame, PixelFormat, is_sd
 
 MAX_WIDTH, MAX_HEIGHT = 640, 720
 """Pixels that a preview has at most."""
@@ -87,6 +87,6 @@ def _rows(kr: float, kb: float) -> tuple[float, ...]:
 def yuv_to_rgb(width: int, height: int) -> tuple[float, ...]:
     """Rows R, G, B of a 3×4 matrix from Y, U, V, 1 (bytes, limited range) to RGB (bytes, full range).
 
-    BT.601 up to 720×576, BT.709 above, as `picture` composes them (ITU-R BT.601-7 §2.5, BT.709-6 item 3).
+    BT.601 or BT.709 by size, as `picture` composes them (ITU-R BT.601-7 §2.5, BT.709-6 item 3).
     """
-    return _rows(0.299, 0.114) if width <= 720 and height <= 576 else _rows(0.2126, 0.0722)
+    return _rows(0.299, 0.114) if is_sd(width, height) else _rows(0.2126, 0.0722)
