@@ -22,7 +22,7 @@ def knob_id(knob: Knob) -> str:
 
 def test_params_are_the_knobs_in_order_with_their_defaults() -> None:
     fields = dataclasses.fields(Params)
-    assert [f.name for f in fields] == [k.name for k in KNOBS]
+    assert [f.name for f in fields] == [*(k.name for k in KNOBS), "more"]
     start = Params()
     assert all(getattr(start, k.name) == k.default for k in KNOBS)
     assert Board().snapshot() == start
@@ -177,3 +177,78 @@ def test_changes_say_who_made_them_and_only_since_when_they_were_asked_for() -> 
     assert {(n, v, who) for n, v, who in board.changes_since(start)} == {("mix", 0.6, None), ("fade", 0.1, "surface")}
     assert list(board.changes_since(middle)) == [("mix", 0.6, None)]
     assert not list(board.changes_since(board.revision))
+
+
+# what is declared to the board
+
+MODE = Knob("look/x/mode", Kind.CHOICE, "soft", choices=("soft", "hard"))
+POINT = Knob("look/x/at", Kind.VECTOR, (0.5, 0.5), 0, 1)
+COLOUR = Knob("look/x/tint", Kind.VECTOR, (1.0, 1.0, 1.0, 1.0), 0, 1)
+PRESS = Knob("look/x/clear", Kind.EVENT, False)
+
+
+def test_declared_knobs_are_knobs() -> None:
+    board = Board()
+    before = board.revision
+    board.declare([MODE, POINT, PRESS])
+    assert dict(board.snapshot().more) == {"look/x/mode": "soft", "look/x/at": (0.5, 0.5), "look/x/clear": 0}
+    assert {name for name, _, _ in board.changes_since(before)} == {"look/x/mode", "look/x/at"}
+    board.set({"look/x/mode": 1, "mix": 0.5})
+    assert board.snapshot().more["look/x/mode"] == "hard" and board.get("look/x/mode") == "hard"
+    with pytest.raises(ConfigError, match="no knob 'look/x/mod'; did you mean 'look/x/mode'"):
+        board.set({"look/x/mod": 1})
+    assert Board().knobs.keys() == {knob.name for knob in KNOBS}, "of this board only"
+
+
+@pytest.mark.parametrize("raw, value", [((0, 2), (0.0, 1.0)), ([0.25, "1"], (0.25, 1.0)), ("0.25, 0.75", (0.25, 0.75))])
+def test_a_point_is_two_numbers(raw: object, value: tuple[float, ...]) -> None:
+    assert POINT.parse(raw) == value
+
+
+def test_a_colour_may_come_without_alpha() -> None:
+    assert COLOUR.parse([0, 0.5, 2]) == (0, 0.5, 1, 1)
+    for bad in ([0, 1], 1, "red", [0, 0, 0, 0, 0], [0, 0, 0, "x"]):
+        with pytest.raises(ConfigError, match="look/x/tint takes 4 numbers, 0 … 1"):
+            COLOUR.parse(bad)
+
+
+@pytest.mark.parametrize(
+    "raw, value",
+    [
+        ("grain", "grain"),
+        ("Grain, bloom", "grain, bloom"),
+        (["bloom", "grain"], "bloom, grain"),
+        ("bloom,,bloom", "bloom"),
+        ("", ""),
+        (0, ""),
+        (2, "grain"),
+        (99, "grain"),
+    ],
+)
+def test_a_list_takes_names_in_order_and_indices(raw: object, value: str) -> None:
+    assert Knob("look", Kind.LIST, "", choices=("bloom", "grain")).parse(raw) == value
+
+
+def test_a_list_names_what_there_is() -> None:
+    with pytest.raises(ConfigError, match=r"look takes names .* of bloom, grain, not 'grian' \(did you mean grain"):
+        Knob("look", Kind.LIST, "", choices=("bloom", "grain")).parse("bloom, grian".split(", "))
+
+
+def test_a_button_counts_and_is_neither_kept_nor_echoed() -> None:
+    board = Board()
+    board.declare([PRESS])
+    before = board.revision
+    for raw in (1, 0, True, "on"):
+        board.set({"look/x/clear": raw})
+    assert board.snapshot().more["look/x/clear"] == 3
+    assert "look/x/clear" not in board.values()
+    assert not list(board.changes_since(before))
+
+
+def test_what_was_turned_outlives_a_new_declaration_as_far_as_it_can_be_read() -> None:
+    board = Board()
+    board.declare([MODE, POINT, PRESS, Knob("look/y/a", Kind.FLOAT, 0.5)])
+    board.set({"look/x/mode": "hard", "look/x/at": (0.1, 0.9), "look/x/clear": 1, "look/y/a": 1})
+    board.declare([Knob("look/x/mode", Kind.CHOICE, "thin", choices=("thin", "thick")),
+                   Knob("look/x/at", Kind.VECTOR, (0.5, 0.5), 0.25, 1)], instead_of="look/x/")  # fmt: skip
+    assert dict(board.snapshot().more) == {"look/x/mode": "thin", "look/x/at": (0.25, 0.9), "look/y/a": 1.0}

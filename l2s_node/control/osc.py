@@ -2,7 +2,8 @@
 
 What arrives, per datagram, whole or nothing:
 
-- every knob of `params.KNOBS`; int, float, bool, T/F, numeric string, a choice's name or index; clamped;
+- every knob of the board; int, float, bool, T/F, numeric string, a choice's name or index; clamped; a point, a colour
+  and the list of looks take several arguments;
 - ``?`` or no argument: the value goes back to the sender's address and port (``/l2s/* ?`` asks for everything);
 - the `commands` (``/l2s/preset NAME``, ``/l2s/reset``, …); a 0 is a button's release and does nothing;
 - ``/l2s/refresh`` sends every knob to the feedback target, for a surface that has just been opened;
@@ -25,14 +26,14 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from l2s_node.clock import Ticker
 from l2s_node.control.packet import MAX_DATAGRAM, Argument, Message, is_pattern, matching, read_packet, write_message
 from l2s_node.control.presets import Command, Worlds, known_world
 from l2s_node.control.report import FIELDS, Reports
 from l2s_node.errors import ControlError, L2SError
-from l2s_node.params import KNOB, Board
+from l2s_node.params import Board, Kind, Value
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +90,7 @@ class OscServer:
             "refresh": self._refresh,
             "worlds": lambda args: sorted(worlds()) if worlds else (),
         }
-        self._values = (*KNOB, *(f"status/{field}" for field in FIELDS))
-        self._names = (*self._values, *self._commands)
-        self._addresses = [self._full(name) for name in self._names]
+        self._status = tuple(f"status/{field}" for field in FIELDS)
         self._sent = -1  # the board's revision that the feedback target has seen
         self._mistakes = _Once()
         self._feedback = _resolved(feedback)
@@ -152,8 +151,8 @@ class OscServer:
                         origin = None  # it turned knobs that the sender doesn't know of
                 elif not args or args[0] == "?":
                     asked.append(name)
-                elif name in KNOB:
-                    wish[name] = known_world(args[0], self._worlds) if name == "world" else args[0]
+                elif name in self._board.knobs:
+                    wish[name] = self._wanted(name, args)
                 else:
                     raise ControlError(f"{self._full(name)} can only be read")
         if wish:
@@ -161,16 +160,27 @@ class OscServer:
         for name in asked:
             self._send(sender, name, *self._value(name))
 
+    def _wanted(self, name: str, args: Sequence[Argument]) -> object:
+        """The value for the knob `name`: the first argument, or all of them where it takes several."""
+        if name == "world":
+            return known_world(args[0], self._worlds)
+        several = self._board.knobs[name].kind in (Kind.LIST, Kind.VECTOR) and len(args) > 1
+        return list(args) if several else args[0]
+
     def _meant(self, address: str) -> Sequence[str]:
         """The names that an incoming address means; none, when it isn't ours. A pattern never means a command."""
         head, _, tail = address.lower().strip("/").partition("/")
         if head == self.prefix.lower():
-            if tail in self._names:
+            knobs = self._board.knobs
+            if tail in knobs or tail in self._status or tail in self._commands:
                 return [tail]
-            if is_pattern(tail) and (found := matching(tail, self._values)):
+            if is_pattern(tail) and (found := matching(tail, (*knobs, *self._status))):
                 return found
         self._mistakes.log("address", address, "OSC: unknown address %s", _Nearest(address, self._addresses))
         return []
+
+    def _addresses(self) -> list[str]:
+        return [self._full(name) for name in (*self._board.knobs, *self._status, *self._commands)]
 
     def _call(self, name: str, args: Sequence[Argument], sender: Address) -> Mapping[str, object] | None:
         """Call a command; the knobs that it wants turned. Its answer goes to whoever asked."""
@@ -187,9 +197,9 @@ class OscServer:
         if list(args) != ["?"]:
             self._sent = -1
 
-    def _value(self, name: str) -> tuple[float | int | bool | str]:
-        if name in KNOB:
-            return (self._board.get(name),)
+    def _value(self, name: str) -> tuple[float | int | bool | str, ...]:
+        if name in self._board.knobs:
+            return _arguments(self._board.get(name))
         return (self._reports.get().items()[name.removeprefix("status/")],)
 
     # what goes out
@@ -201,12 +211,12 @@ class OscServer:
             self._send(self._feedback, f"status/{field}", value)
         revision = self._board.revision
         if self._sent < 0:
-            for name, value in self._board.values().items():
-                self._send(self._feedback, name, value)
+            for name, turned in self._board.values().items():
+                self._send(self._feedback, name, *_arguments(turned))
         elif revision > self._sent:
-            for name, value, origin in self._board.changes_since(self._sent):
+            for name, turned, origin in self._board.changes_since(self._sent):
                 if origin != self._feedback[0]:
-                    self._send(self._feedback, name, value)
+                    self._send(self._feedback, name, *_arguments(turned))
         self._sent = revision
 
     def _full(self, name: str) -> str:
@@ -217,6 +227,10 @@ class OscServer:
             self._socket.sendto(write_message(self._full(name), *values), target)
         except OSError as err:  # no network, nobody there: the show goes on
             self._mistakes.log("send", f"{target} {err.errno}", "OSC to %s:%d: %s", *target, err)
+
+
+def _arguments(value: Value) -> tuple[float | int | bool | str, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -265,10 +279,10 @@ class _Once:
 class _Nearest:
     """`address` with the known one that is most like it; looked for only when it is printed, since that is slow."""
 
-    def __init__(self, address: str, known: Sequence[str]) -> None:
+    def __init__(self, address: str, known: Callable[[], Sequence[str]]) -> None:
         self._address = address[:80]
         self._known = known
 
     def __str__(self) -> str:
-        close = difflib.get_close_matches(self._address.lower(), self._known, 1, 0.5)
+        close = difflib.get_close_matches(self._address.lower(), self._known(), 1, 0.5)
         return f"{self._address!r}" + (f"; did you mean {close[0]}?" if close else "")

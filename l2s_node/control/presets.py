@@ -7,6 +7,7 @@ name is never a path: see `check_name`.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import threading
@@ -17,10 +18,15 @@ from pathlib import Path
 import tomli_w
 
 from l2s_node.errors import ConfigError
-from l2s_node.params import KNOBS, Board, Change, Value, parse_all
+from l2s_node.params import KNOB, Board, Change, Kind, Knob, Value, parse_all
+
+log = logging.getLogger(__name__)
 
 MAX_PRESETS = 1000
 """Files that `save` lets a folder grow to: whoever can send a packet must not be able to fill the disk."""
+
+OF_LOOKS = "look/"
+"""What the names of looks' knobs begin with; their files come and go."""
 
 Worlds = Callable[[], Iterable[str]]
 Command = Callable[[Sequence[object]], Mapping[str, object] | Sequence[str] | str | None]
@@ -71,9 +77,15 @@ class Presets:
         current: name of the preset recalled or saved last, None before the first.
     """
 
-    def __init__(self, folders: Sequence[Path], worlds: Worlds | None = None) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        worlds: Worlds | None = None,
+        knobs: Callable[[], Mapping[str, Knob]] = lambda: KNOB,
+    ) -> None:
         self._folders = tuple(folders)
         self._worlds = worlds
+        self._knobs = knobs
         self._lock = threading.Lock()
         self.current: str | None = None
 
@@ -116,9 +128,17 @@ class Presets:
         try:
             if "world" in raw:
                 raw["world"] = known_world(raw["world"], self._worlds)
-            return parse_all(raw)
+            return parse_all(self._without_gone_looks(raw, path), self._knobs())
         except ConfigError as err:
             raise ConfigError(f"the preset {path} can't be used: {err}") from err
+
+    def _without_gone_looks(self, raw: dict[str, object], path: Path) -> dict[str, object]:
+        """A look whose file is gone must not take the rest of the preset with it."""
+        gone = sorted(raw.keys() - self._knobs().keys())
+        looks = sorted({name.split("/")[1] for name in gone if name.startswith(OF_LOOKS)})
+        if looks:
+            log.warning("the preset %s turns knobs of looks that are not here as they were: %s", path, ", ".join(looks))
+        return {name: value for name, value in raw.items() if name not in gone or not name.startswith(OF_LOOKS)}
 
     def load(self, name: str, board: Board) -> None:
         """Turn `board`'s knobs to the preset `name`, whole or not at all.
@@ -220,7 +240,7 @@ def preset_commands(presets: Presets, board: Board) -> dict[str, Command]:
         return None
 
     def reset(args: Sequence[object]) -> Mapping[str, object] | None:
-        return None if list(args) == ["?"] else defaults()
+        return None if list(args) == ["?"] else defaults(board.knobs)
 
     return {
         "preset": recall,
@@ -232,6 +252,7 @@ def preset_commands(presets: Presets, board: Board) -> dict[str, Command]:
     }
 
 
-def defaults() -> dict[str, Value]:
+def defaults(knobs: Mapping[str, Knob] = KNOB) -> dict[str, Value]:
     """The default of every knob that can be turned without loading a model."""
-    return {knob.name: knob.default for knob in KNOBS if knob.change is not Change.REBUILD}
+    lasting = (knob for knob in knobs.values() if knob.change is not Change.REBUILD and knob.kind is not Kind.EVENT)
+    return {knob.name: knob.default for knob in lasting}

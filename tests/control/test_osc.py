@@ -340,7 +340,7 @@ def test_state_goes_out_ten_times_a_second_with_what_is_newest(board, surface):
 
 def test_a_surface_hears_what_others_turn_but_never_its_own_fader(board, surface):
     with serving(board, feedback=surface.address) as server:
-        assert surface.heard("/l2s/upscale") == ["bicubic"]  # everything once, at the start
+        assert surface.heard(f"/l2s/{KNOBS[-1].name}") == [KNOBS[-1].default]  # everything once, at the start
         surface.send(server, "/l2s/mix", 0.5)
         until(lambda: board.get("mix") == 0.5)
         board.set({"fade": 0.25}, origin="192.0.2.7")
