@@ -78,18 +78,46 @@ def is_sd(width: int, height: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Texture:
+    """A picture in the memory of OpenGL, in the one context that `l2s_node.texture` keeps (or one that shares with it).
+
+    Attributes:
+        glo: its name in OpenGL.
+        width: texels in a row.
+        height: rows.
+        flipped: texel row 0 is the top of the picture, as host memory is uploaded; False is OpenGL's own way and that
+            of Syphon and Spout: row 0 is the bottom.
+        rectangle: it is a ``GL_TEXTURE_RECTANGLE`` (Syphon's), read by whole texels; else a ``GL_TEXTURE_2D``.
+    """
+
+    glo: int
+    width: int
+    height: int
+    flipped: bool = False
+    rectangle: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in texels."""
+        return self.width, self.height
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One picture.
 
     Attributes:
         planes: ``uint8`` arrays as `PixelFormat` lays them out. They belong to whoever made the frame and stay
-            valid until two more pictures have come from there.
+            valid until two more pictures have come from there. Empty where there is a `texture`.
         format: how to read `planes`.
         width: pixels in a row.
         height: rows.
         seconds: ``time.monotonic()`` when the picture arrived here.
         number: counts this source's pictures from 0; a gap means that pictures were dropped.
         rate: frames a second as the source states them, or None where it states none.
+        texture: the picture as a texture, in place of `planes`; `format` is then RGBA, or RGBX where the fourth channel
+            is to be ignored (OpenGL hands out red first, however the bytes lie), and colours are full range. It stays
+            valid until the room that made it hands out another one or is closed, also when the sender is gone.
     """
 
     planes: tuple[np.ndarray, ...]
@@ -99,8 +127,15 @@ class Frame:
     seconds: float
     number: int
     rate: Fraction | None = None
+    texture: Texture | None = None
 
     def __post_init__(self) -> None:
+        if self.texture is not None:
+            if self.planes or self.format not in (PixelFormat.RGBA, PixelFormat.RGBX):
+                raise ValueError("a frame with a texture is RGBA or RGBX and has no planes")
+            if self.texture.size != self.size:
+                raise ValueError(f"a {self.width}x{self.height} frame with a texture of {self.texture.size}")
+            return
         want = plane_shapes(self.format, self.width, self.height)
         got = tuple(p.shape for p in self.planes)
         if got != want:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent / "l2s_node"
 FLOORS = [  # ground floor first; a module may import its own room and any lower floor
     {"errors"},
     {"frame", "params", "clock", "latest", "config"},
+    {"texture"},
     {"video", "picture", "models", "meter", "machine", "options", "packages"},
     {"control", "train", "reader"},
     {"pipeline", "feed"},
@@ -38,6 +39,7 @@ ONLY_IN = {
     "openvino": ("models/engines/openvino.py",),
     "onnxruntime": ("models/engines/onnxruntime.py",),
     "torch_tensorrt": ("models/engines/tensorrt.py",),
+    "moderngl": ("texture.py",),
 }
 """Where a package may be imported, at any depth of nesting: files, or folders with a slash."""
 
@@ -51,6 +53,7 @@ NO_TORCH = (
     "latest.py",
     "config.py",
     "reader.py",
+    "texture.py",
 )
 
 
