@@ -2,7 +2,7 @@
 
 First at the canvas's size, on RGB in 0…1 (`saturate`, `feed_back`; the memory of past pictures is in `way`), then
 `paint` enlarges it, lays it over the input and packs bytes. This is the definition, in torch for any device;
-`host.paint` is the twin of `paint` for a CPU.
+`host.paint` is the twin of `paint` for a CPU, `gl.Painter` that of `paint_rgb` for textures.
 """
 
 from __future__ import annotations
@@ -104,6 +104,40 @@ def paint(
     if style.faded:
         luma, chroma = (luma - 16) * light + 16, (chroma - 128) * light + 128
     pack(luma, chroma, out)
+
+
+def paint_rgb(rgb: Tensor, dry: Tensor | None, out: Tensor, style: Style, mix: Scalar, light: Scalar) -> None:
+    """`paint` for who takes RGB, with all of its colour: `out` ``(3, h, w)`` uint8, `dry` the same in 0…1 float."""
+    height, width = out.shape[1:]
+    yuv = rgb_to_yuv(rgb.clamp(0, 1), style.standard)
+    luma = enlarge(yuv[:1], (height, width), style.upscale).clamp(0, 255)
+    chroma = enlarge(yuv[1:], (height, width), "bilinear")
+    made = yuv_to_rgb(torch.cat([luma, chroma]), style.standard)
+    if dry is not None and style.mixed:
+        if style.blend == "luma":
+            below = rgb_to_yuv(dry, style.standard)
+            made = yuv_to_rgb(torch.cat([below[:1], chroma]), style.standard)
+        elif style.blend != "normal":
+            made = blend(style.blend, dry, made)
+        made = dry + (made - dry) * mix
+    if dry is not None and style.split:
+        half = width // 4 * 2
+        made = torch.cat([dry[..., :half], made[..., half:]], -1)
+    if style.faded:
+        made = made * light
+    out.copy_((made * 255).round_())
+
+
+def pack_rgb(rgb: Tensor, out: Tensor, standard: str) -> None:
+    """``(3, h, w)`` RGB in 0…1 into `out` ``(h, 2w)`` uint8 UYVY; two neighbours share the mean of their colour."""
+    yuv = rgb_to_yuv(rgb, standard)
+    pack(yuv[:1], yuv[1:].unflatten(-1, (-1, 2)).mean(-1), out)
+
+
+def unpack_rgb(uyvy: Tensor, standard: str) -> Tensor:
+    """``(3, h, w)`` RGB in 0…1 of ``(h, 2w)`` UYVY bytes; two neighbours share their colour."""
+    luma, chroma = unpack(uyvy)
+    return yuv_to_rgb(torch.cat([luma, chroma.repeat_interleave(2, -1)]), standard)
 
 
 def enlarge(planes: Tensor, size: tuple[int, int], mode: str) -> Tensor:

@@ -1,0 +1,240 @@
+"""GL: `sample` and `compose` for textures: nothing leaves the GPU but one byte per pixel of the generator's canvas.
+
+Twins of the definitions in `sample` and `compose`; a parity test binds them: at most 2/255 apart. The shaders lie in
+`shaders/` as ISF files and are compiled when they are first needed. What is kept over time (smoothing, feedback) is
+in `way`, in torch at the canvas's size, for every kind of frame.
+
+Everything here runs on the thread of the one context (see `texture`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l2s_node.config import assets
+from l2s_node.frame import Texture, is_sd
+from l2s_node.params import BLENDS
+from l2s_node.picture import isf, isf_glsl
+from l2s_node.picture.compose import Style
+from l2s_node.picture.geometry import Box, Geometry
+from l2s_node.texture import GL, Image, Program, ReadBack, Target, Value
+
+
+def shader(gl: GL, name: str, rectangle: bool = False) -> Program:
+    """The program of ``shaders/name.fs``; with `rectangle`, its ``inputImage`` is a rectangle texture."""
+    read = isf.read(assets() / "shaders" / f"{name}.fs")
+    fragment = isf_glsl.fragment(read)
+    if rectangle:
+        declared = "uniform sampler2D inputImage;\n"
+        assert declared in fragment
+        fragment = fragment.replace(declared, _RECTANGLE)
+    return Program(gl, fragment, isf_glsl.vertex(read), f"{name}.fs")
+
+
+_RECTANGLE = """\
+uniform sampler2DRect inputImage;
+vec2 IMG_SIZE(sampler2DRect i) { return vec2(textureSize(i)); }
+vec4 IMG_PIXEL(sampler2DRect i, vec2 p) { return texture(i, p); }
+"""
+
+
+class _Shaders:
+    """Programs by name and by the kind of the input's texture."""
+
+    def __init__(self, gl: GL) -> None:
+        self._gl = gl
+        self._programs: dict[tuple[str, bool], Program] = {}
+
+    def __call__(self, name: str, rectangle: bool = False) -> Program:
+        program = self._programs.get((name, rectangle))
+        if program is None:
+            program = self._programs[name, rectangle] = shader(self._gl, name, rectangle)
+        return program
+
+    def release(self) -> None:
+        for program in self._programs.values():
+            program.release()
+        self._programs.clear()
+
+
+class Sampler:
+    """`sample` of a texture: `draw`, then `take` what has arrived in host memory.
+
+    Attributes:
+        target: the canvas, one channel, row 0 its top (for who fetches it without the CPU).
+        back: what is read back, and how often it came late.
+    """
+
+    def __init__(self, gl: GL) -> None:
+        self._gl, self._shaders = gl, _Shaders(gl)
+        self.target = Target(gl, (1, 1), 1)
+        self.back = ReadBack(gl)
+
+    def draw(self, texture: Texture, geometry: Geometry, canvas: tuple[int, int]) -> None:
+        """The luma of what `geometry` takes of `texture`, on a canvas of (width, height)."""
+        self.target.resize(canvas)
+        left, top, width, height = geometry.into
+        values: dict[str, Value] = {
+            "inputImage": texture,
+            **_box(geometry.taken, texture, geometry.flip),
+            "corner": (left, top),
+            "extent": (width, height),
+            "RENDERSIZE": canvas,
+        }
+        self._shaders("sample", texture.rectangle).run(self.target, values, smooth=False)
+
+    def take(self) -> Tensor:
+        """``(1, 1, h, w)`` float32 luma in 0…1 of what was drawn last, or (counted) of what was drawn before it."""
+        self.back.start(self.target)
+        return torch.from_numpy(self.back.take()).permute(2, 0, 1)[None].float().mul_(1 / 255)
+
+    def release(self) -> None:
+        for each in (self.target, self.back, self._shaders):
+            each.release()
+
+
+class Painter:
+    """`compose.paint_rgb` on a texture.
+
+    Attributes:
+        target: what was painted last, OpenGL's way up.
+        picture: the generator's picture, half floats, row 0 its top; `write` fills it from host memory.
+    """
+
+    def __init__(self, gl: GL) -> None:
+        self._gl, self._shaders = gl, _Shaders(gl)
+        self.target = Target(gl, (1, 1))
+        self.picture = Image(gl, (1, 1), dtype="f2")
+
+    def write(self, rgb: Tensor) -> None:
+        """The picture to paint with: ``(3, h, w)`` float on any device; beyond 0…1 it is cut, after saturation."""
+        self.picture.write(rgba_half(rgb).cpu().numpy())
+
+    def paint(
+        self,
+        dry: Texture | None,
+        geometry: Geometry,
+        output: tuple[int, int],
+        style: Style,
+        *,
+        mix: float = 1.0,
+        light: float = 1.0,
+        saturation: float = 1.0,
+        bypass: bool = False,
+        opaque: bool = True,
+    ) -> Texture:
+        """The output of (width, height), black around ``geometry.place``.
+
+        Args:
+            dry: the whole input frame, needed where ``style.needs_dry``, `bypass` or its alpha is wanted.
+            geometry: which part of `dry` is seen, how flipped, and where all goes.
+            output: (width, height).
+            style: what is done.
+            mix: 0 the input … 1 the picture, where ``style.mixed``.
+            light: 0 … 1, where ``style.faded``.
+            saturation: of the picture; 0 is grey.
+            bypass: show the input alone.
+            opaque: the input's alpha is left away.
+        """
+        self.target.resize(output)
+        if geometry.place != (0, 0, *output):
+            self.target.clear((0.0, 0.0, 0.0, 1.0))
+        left, top, width, height = geometry.place
+        values: dict[str, Value] = {
+            **({"inputImage": dry, **_box(geometry.seen, dry, geometry.flip)} if dry else {}),
+            "picture": self.picture.texture,
+            "bicubic": style.upscale == "bicubic",
+            "sd": style.standard == "bt601",
+            "saturation": saturation,
+            "mixed": style.mixed and dry is not None,
+            "blend": BLENDS.index(style.blend),
+            "amount": mix,
+            "split": style.split and dry is not None,
+            "bypass": bypass,
+            "light": light if style.faded else 1.0,
+            "opaque": opaque or dry is None,
+            "RENDERSIZE": (width, height),
+        }
+        program = self._shaders("compose", dry is not None and dry.rectangle)
+        program.run(self.target, values, (left, output[1] - top - height, width, height), smooth=False)
+        return self.target.texture
+
+    def release(self) -> None:
+        for each in (self.target, self.picture, self._shaders):
+            each.release()
+
+
+class Packer:
+    """Textures to UYVY in host memory, asynchronously: at most one frame late.
+
+    Attributes:
+        back: what is read back, and how often it came late.
+    """
+
+    def __init__(self, gl: GL) -> None:
+        self._shaders = _Shaders(gl)
+        self._target = Target(gl, (1, 1))
+        self.back = ReadBack(gl)
+
+    def __call__(self, texture: Texture, alpha: bool) -> tuple[np.ndarray, ...]:
+        """UYVY ``(h, 2w)`` and, with `alpha`, alpha ``(h, w)``, of an upright texture of even width.
+
+        Their bytes are valid until the next call but one.
+        """
+        width, height = texture.size
+        size = width // 2, height + (height + 1) // 2 * alpha
+        self._target.resize(size)
+        values: dict[str, Value] = {"inputImage": texture, "sd": is_sd(width, height), "RENDERSIZE": size}
+        self._shaders("pack").run(self._target, values, smooth=False)
+        self.back.start(self._target)
+        flat, split = self.back.take().reshape(-1), 2 * width * height
+        uyvy = flat[:split].reshape(height, 2 * width)
+        return (uyvy, flat[split : split + width * height].reshape(height, width)) if alpha else (uyvy,)
+
+    def release(self) -> None:
+        for each in (self._target, self.back, self._shaders):
+            each.release()
+
+
+class Unpacker:
+    """UYVY in host memory (and alpha) to a texture, OpenGL's way up."""
+
+    def __init__(self, gl: GL) -> None:
+        self._gl, self._shaders = gl, _Shaders(gl)
+        self._uyvy, self._alpha = Image(gl, (1, 1)), Image(gl, (1, 1), 1)
+        self.target = Target(gl, (1, 1))
+
+    def __call__(self, planes: Iterable[np.ndarray], standard: str) -> Texture:
+        """UYVY ``(h, 2w)`` and perhaps alpha ``(h, w)``, bytes in the matrix of `standard`."""
+        uyvy, *alpha = planes
+        height, width = uyvy.shape[0], uyvy.shape[1] // 2
+        self.target.resize((width, height))
+        values: dict[str, Value] = {
+            "inputImage": self._uyvy.write(np.ascontiguousarray(uyvy).reshape(height, width // 2, 4)),
+            "opaque": not alpha,
+            "sd": standard == "bt601",
+            "RENDERSIZE": (width, height),
+        }
+        if alpha:
+            values["alpha"] = self._alpha.write(np.ascontiguousarray(alpha[0]))
+        self._shaders("unpack").run(self.target, values, smooth=False)
+        return self.target.texture
+
+    def release(self) -> None:
+        for each in (self._uyvy, self._alpha, self.target, self._shaders):
+            each.release()
+
+
+def rgba_half(rgb: Tensor) -> Tensor:
+    """``(h, w, 4)`` float16, contiguous, of ``(3, h, w)``; the fourth channel is 1."""
+    made = torch.ones(*rgb.shape[1:], 4, dtype=torch.float16, device=rgb.device)
+    made[..., :3] = rgb.permute(1, 2, 0)
+    return made
+
+
+def _box(box: Box, texture: Texture, flip: tuple[bool, bool]) -> dict[str, Value]:
+    return {"from": box[:2], "to": box[2:], "flipX": flip[0], "flipY": flip[1], "flipped": texture.flipped}
