@@ -30,7 +30,16 @@ CHANNELS: dict[str, dict[str, tuple[int, ...]]] = {
         "medium": (32, 64, 96, 128, 128, 128),
         "large": (48, 96, 160, 224, 256, 256),
     },
+    "subpixel": {
+        "small": (24, 32, 64, 128, 128, 128),
+        "medium": (32, 64, 112, 192, 192, 192),
+        "large": (64, 128, 256, 320, 320, 320),
+    },
 }
+
+
+DEEP = 3
+"""From this level of `Subpixel` on (1/16 of the size) each has a residual block."""
 
 
 class Norm(nn.BatchNorm2d):
@@ -66,6 +75,8 @@ class Generator(nn.Module):
     """What both architectures share."""
 
     channels: tuple[int, ...]
+    seeded = False
+    """Whether it has a seed field: `forward` takes fresh ones, `random_field` draws them."""
 
     def draw_field(self, height: int, width: int, seed: int) -> None:
         """Fix the seed field for a canvas of this size (a network without one ignores it)."""
@@ -246,7 +257,163 @@ class Shuffle(Generator):
             fold_blocks(blocks, repeat)
 
 
-ARCHITECTURES: dict[str, type[Classic] | type[Shuffle]] = {"classic": Classic, "shuffle": Shuffle}
+class Conv(nn.Conv2d):
+    """A convolution with replicated borders: padded with zeros they showed as lines in the picture.
+
+    Training pads by `torch.cat`, because replication_pad2d has neither a deterministic gradient nor channels_last.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel, stride, 1, bias=bias, padding_mode="replicate")
+        draw_normal(self.weight, 0.03)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
+        x = torch.cat([x[..., :1], x, x[..., -1:]], 3)
+        return F.conv2d(x, self.weight, self.bias, self.stride)
+
+
+class ToPixels(Conv):
+    """conv 3 → pixel shuffle: each output channel comes from four of the convolution's.
+
+    The kernel starts equal for the four sub-pixels (ICNR, https://arxiv.org/abs/1707.02937), so that no checkerboard
+    is there to unlearn.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, 4 * outputs)
+        kernel = self.weight.new_empty(outputs, inputs, 3, 3)
+        draw_normal(kernel, 0.03)
+        assert self.bias is not None
+        with torch.no_grad():
+            self.weight.copy_(kernel.repeat_interleave(4, 0))
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        return shuffle_channels_last(x) if self.training else F.pixel_shuffle(x, 2)
+
+
+def shuffle_channels_last(x: Tensor) -> Tensor:
+    """``F.pixel_shuffle(x, 2)`` of a channels_last tensor to one: torch's own leaves it, which makes training slow."""
+    n, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(n, h, w, c // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(n, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+
+
+class SubpixelDown(nn.Module):
+    """conv 4/s2 → norm → LeakyReLU 0.2."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = Conv(inputs, outputs, 4, 2, bias=False)
+        self.norm = Norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.conv(x)), 0.2)
+
+
+class SubpixelBlock(nn.Module):
+    """conv 3 → norm → + what came in → ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = Conv(channels, channels, bias=False)
+        self.norm = Norm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.norm(self.conv(x)))
+
+
+class SubpixelUp(nn.Module):
+    """conv 3 → pixel shuffle → norm → + gain · seed field."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = ToPixels(inputs, outputs)
+        self.norm = Norm(outputs)
+        self.gain = nn.Parameter(torch.full((1, outputs, 1, 1), 0.5))
+
+    def forward(self, x: Tensor, field: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x)) + self.gain * field
+        return y
+
+
+class Subpixel(Generator):
+    """A U-Net without a full-size layer, and with a seed field.
+
+    The input is unshuffled by 4 and the output shuffled by 2 (sub-pixel convolution, https://arxiv.org/abs/1609.05158):
+    a conditioned luma has at most 32 cells, so nothing is lost, and the layers at full size were most of the cost.
+    Skips are added, which halves the widths of the ups against joining them. From 1/16 of the size down, where a
+    layer costs next to nothing, each level has a residual block.
+
+    The seed field says what should be there where the luma doesn't: noise maps, one beside the unshuffled luma, one
+    added at each up level with a learned gain per channel. They are buffers drawn from a seed (`draw_field`), so that
+    what goes in stays one channel; in training fresh ones are passed for every picture.
+
+    `channels` are those at 1/2, 1/4, 1/8, … of the canvas.
+    """
+
+    seeded = True
+
+    def __init__(self, channels: Sequence[int], inputs: int = 1) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        depth = len(self.channels)
+        rising = self.channels[::-1]
+        self.stem = Conv(16 * inputs + 1, self.channels[1])
+        self.downs = nn.ModuleList(SubpixelDown(a, b) for a, b in pairwise(self.channels[1:]))
+        self.blocks = nn.ModuleList(
+            SubpixelBlock(width) if depth - index > DEEP else nn.Identity() for index, width in enumerate(rising)
+        )
+        self.ups = nn.ModuleList(SubpixelUp(a, b) for a, b in pairwise(rising))
+        self.head = ToPixels(self.channels[0], 3)
+        for level in range(depth):
+            self.register_buffer(f"field{level}", None, persistent=False)
+
+    def draw_field(self, height: int, width: int, seed: int) -> None:
+        for level, field in enumerate(self.random_field(1, height, width, seed=seed)):
+            setattr(self, f"field{level}", field.to(self.head.weight))
+
+    def random_field(
+        self, batch: int, height: int, width: int, *, seed: int | None = None, device: torch.device | None = None
+    ) -> list[Tensor]:
+        """White-noise maps ``(batch, 1, h / 2**i, w / 2**i)``: for the stem (i = 2), then for the up levels.
+
+        With a `seed` they are drawn on the CPU, the same on every machine; without one on `device`.
+        """
+        fields = []
+        for index, level in enumerate([2, *range(len(self.channels) - 1, 0, -1)]):
+            shape = (batch, 1, height >> level, width >> level)
+            rng = None if seed is None else torch.Generator().manual_seed(seed * 64 + index)
+            fields.append(torch.randn(shape, generator=rng, device=None if rng else device))
+        return fields
+
+    def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None) -> Tensor:
+        if fields is None:
+            fields = [getattr(self, f"field{level}") for level in range(len(self.channels))]
+            batch = x.shape[0]
+            fields = [f.expand(batch, -1, -1, -1) for f in fields] if batch > 1 else fields
+        x = F.leaky_relu(self.stem(torch.cat([F.pixel_unshuffle(x, 4), fields[0].to(x.dtype)], 1)), 0.2)
+        skips = []
+        for down in self.downs:
+            skips.append(x)
+            x = down(x)
+        x = self.blocks[0](x)
+        for up, block, field in zip(self.ups, self.blocks[1:], fields[1:], strict=True):
+            x = up(x, field)
+            x = block(F.relu(x + skips.pop() if skips else x))
+        return torch.tanh(self.head(x))
+
+    def fold_norms(self) -> None:
+        fold_blocks(self.downs)
+        fold_blocks(block for block in self.blocks if isinstance(block, SubpixelBlock))
+        fold_blocks(self.ups, 4)
+
+
+ARCHITECTURES: dict[str, type[Generator]] = {"classic": Classic, "shuffle": Shuffle, "subpixel": Subpixel}
 
 
 def draw_normal(tensor: Tensor, deviation: float) -> None:
