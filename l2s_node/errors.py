@@ -6,6 +6,7 @@
     │   └── NotFoundError     the name is not there; the message lists what is
     ├── ModelError            weights or a card that are missing, foreign or broken
     ├── EngineError           an engine that can't build or run a generator
+    ├── LookError             a shader that can't be read, compiled or run
     ├── ControlError          a port in use, a malformed packet
     └── TrainError            too few pictures, nothing to resume
 
@@ -36,6 +37,10 @@ class ModelError(L2SError):
 
 class EngineError(L2SError):
     """An engine can't build or run this generator here."""
+
+
+class LookError(L2SError):
+    """A look's file can't be read, compiled or run; the message names file and line."""
 
 
 class ControlError(L2SError):

@@ -9,6 +9,7 @@ Everything here runs on the thread of the one context (see `texture`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,12 +17,13 @@ import torch
 from torch import Tensor
 
 from l2s_node.config import assets
-from l2s_node.frame import Texture, is_sd
+from l2s_node.frame import Frame, Texture, is_sd
 from l2s_node.params import BLENDS
-from l2s_node.picture import isf, isf_glsl
+from l2s_node.picture import dry, isf, isf_glsl
+from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.compose import Style
 from l2s_node.picture.geometry import Box, Geometry
-from l2s_node.texture import GL, Image, Program, ReadBack, Target, Value
+from l2s_node.texture import GL, Copier, Image, Program, ReadBack, Target, Value
 
 
 def shader(gl: GL, name: str, rectangle: bool = False) -> Program:
@@ -116,7 +118,7 @@ class Painter:
 
     def paint(
         self,
-        dry: Texture | None,
+        below: Texture | None,
         geometry: Geometry,
         output: tuple[int, int],
         style: Style,
@@ -130,8 +132,8 @@ class Painter:
         """The output of (width, height), black around ``geometry.place``.
 
         Args:
-            dry: the whole input frame, needed where ``style.needs_dry``, `bypass` or its alpha is wanted.
-            geometry: which part of `dry` is seen, how flipped, and where all goes.
+            below: the whole input frame, needed where ``style.needs_dry``, `bypass` or its alpha is wanted.
+            geometry: which part of `below` is seen, how flipped, and where all goes.
             output: (width, height).
             style: what is done.
             mix: 0 the input … 1 the picture, where ``style.mixed``.
@@ -145,27 +147,60 @@ class Painter:
             self.target.clear((0.0, 0.0, 0.0, 1.0))
         left, top, width, height = geometry.place
         values: dict[str, Value] = {
-            **({"inputImage": dry, **_box(geometry.seen, dry, geometry.flip)} if dry else {}),
+            **({"inputImage": below, **_box(geometry.seen, below, geometry.flip)} if below else {}),
             "picture": self.picture.texture,
             "bicubic": style.upscale == "bicubic",
             "sd": style.standard == "bt601",
             "saturation": saturation,
-            "mixed": style.mixed and dry is not None,
+            "mixed": style.mixed and below is not None,
             "blend": BLENDS.index(style.blend),
             "amount": mix,
-            "split": style.split and dry is not None,
+            "split": style.split and below is not None,
             "bypass": bypass,
             "light": light if style.faded else 1.0,
-            "opaque": opaque or dry is None,
+            "opaque": opaque or below is None,
             "RENDERSIZE": (width, height),
         }
-        program = self._shaders("compose", dry is not None and dry.rectangle)
+        program = self._shaders("compose", below is not None and below.rectangle)
         program.run(self.target, values, (left, output[1] - top - height, width, height), smooth=False)
         return self.target.texture
 
     def release(self) -> None:
         for each in (self.target, self.picture, self._shaders):
             each.release()
+
+
+class Drawing:
+    """All that a pipeline draws with."""
+
+    def __init__(self, gl: GL) -> None:
+        self._gl = gl
+        self.sampler, self.painter = Sampler(gl), Painter(gl)
+        self._unpacker: Unpacker | None = None
+        self._copier, self._kept = Copier(gl), Target(gl, (1, 1))
+
+    def dry(self, frame: Frame, geometry: Geometry, standard: str, buffers: Buffers) -> tuple[Texture, Geometry]:
+        """(the input as a texture, `geometry` as it is seen on that): its own, or what `dry` makes of its planes."""
+        if frame.texture is not None:
+            return frame.texture, geometry
+        self._unpacker = self._unpacker or Unpacker(self._gl)
+        alpha = dry.dry_alpha(frame, geometry, buffers)
+        planes = [dry.dry_uyvy(frame, geometry, standard, buffers), *([] if alpha is None else [alpha])]
+        width, height = geometry.place[2:]
+        seen = (0.0, 0.0, float(width), float(height))
+        return self._unpacker(planes, standard), dataclasses.replace(geometry, seen=seen, flip=(False, False))
+
+    def keep(self, texture: Texture) -> Texture:
+        """A copy that stays as it is until the next one is made."""
+        self._kept.resize(texture.size)
+        self._copier.copy(texture, self._kept)
+        return self._kept.texture
+
+    def release(self) -> None:
+        for each in (self.sampler, self.painter, self._copier, self._kept):
+            each.release()
+        if self._unpacker is not None:
+            self._unpacker.release()
 
 
 class Packer:
@@ -175,10 +210,11 @@ class Packer:
         back: what is read back, and how often it came late.
     """
 
-    def __init__(self, gl: GL) -> None:
+    def __init__(self, gl: GL, patience: float = 0.004) -> None:
+        """`patience`: see `ReadBack`."""
         self._shaders = _Shaders(gl)
         self._target = Target(gl, (1, 1))
-        self.back = ReadBack(gl)
+        self.back = ReadBack(gl, patience)
 
     def __call__(self, texture: Texture, alpha: bool) -> tuple[np.ndarray, ...]:
         """UYVY ``(h, 2w)`` and, with `alpha`, alpha ``(h, w)``, of an upright texture of even width.

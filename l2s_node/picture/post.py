@@ -1,0 +1,218 @@
+"""Post: looks over finished pictures, from whatever made them to whatever shows them.
+
+    UYVY in host memory ──> texture ──> look ──> look ──> … ──> UYVY in host memory
+
+All of it is drawn in the one OpenGL context, on the thread that first calls `through` or `over` with a look on: in a
+run that is the frame loop's, the node's main thread. Until then there is no context; when no look is on, nothing of it
+is used. The fade to black comes last, so that no look shines through it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from l2s_node import texture
+from l2s_node.errors import LookError
+from l2s_node.frame import Frame, Texture, page_aligned
+from l2s_node.params import Params
+from l2s_node.picture import colour
+from l2s_node.picture.gl import Packer, Unpacker
+from l2s_node.picture.isf_run import Running
+from l2s_node.picture.looks import Library, Look
+from l2s_node.texture import GL, Copier, Program, Target, TextureError
+
+log = logging.getLogger(__name__)
+
+OUTPUTS = 3
+"""Output frames in rotation; see `pipeline.OUTPUTS`."""
+PATIENCE = 0.004
+"""Seconds that a picture is waited for before the one before it goes out instead, once."""
+
+_FADE = """#version 330
+uniform sampler2D picture;
+uniform float light;
+out vec4 colour;
+void main() {
+    vec4 seen = texelFetch(picture, ivec2(gl_FragCoord.xy), 0);
+    colour = vec4(seen.rgb * light, seen.a);
+}
+"""
+
+
+class Post:
+    """The looks of one output."""
+
+    def __init__(self, library: Library, patience: float = PATIENCE) -> None:
+        """`patience`: see `PATIENCE`; what is in no hurry waits longer, and gets every picture."""
+        self._library = library
+        self._patience = patience
+        self._stage: _Stage | None = None
+        self._refused: set[Look] = set()
+        self._impossible = False
+
+    @property
+    def late(self) -> int:
+        """How often the picture before went out in place of one that was not drawn in time."""
+        return self._stage.late if self._stage else 0
+
+    def on(self, params: Params) -> bool:
+        """Whether a look lies over the picture: not over one that shows what comes in, for setting up.
+
+        The first one that does makes the OpenGL context, if nothing else has.
+        """
+        playable = bool(params.look) and params.show not in ("input", "conditioned") and self._opened()
+        if not playable and self._stage is not None:
+            self._stage.rest()
+        return playable
+
+    def through(self, frame: Frame, params: Params, now: float) -> Frame:
+        """`frame`, UYVY or UYVA to which `params.fade` was not applied, through the looks that are `on`, and faded.
+
+        Its planes stay valid for the next two calls, like those of `pipeline.Pipeline.step`.
+        """
+        assert self._stage is not None, "on() comes first"
+        picture = self._stage.over(self._stage.upload(frame), self._chain(params), params, now)
+        return self._stage.download(self._stage.faded(picture, 1 - params.fade), frame)
+
+    def over(self, picture: Texture, params: Params, now: float) -> Texture:
+        """The same for a texture (OpenGL's way up, full range RGBA) to one that is valid until the next call."""
+        assert self._stage is not None, "on() comes first"
+        seen = self._stage.over(picture, self._chain(params), params, now)
+        return self._stage.faded(seen, 1 - params.fade)
+
+    def close(self) -> None:
+        """Release what was made in the OpenGL context; the context itself is `texture.close`'s."""
+        if self._stage is not None:
+            self._stage.release()
+            self._stage = None
+
+    def _opened(self) -> bool:
+        if self._stage is None and not self._impossible:
+            try:
+                self._stage = _Stage(texture.gl(), self._patience)
+                log.info("looks are drawn by %s", texture.gl().renderer)
+            except TextureError as err:
+                self._impossible = True
+                log.error("no look can play here: %s", err)
+        return self._stage is not None
+
+    def _chain(self, params: Params) -> list[Running]:
+        """The looks of `params.look`, compiled, in their order."""
+        assert self._stage is not None
+        names = [name for name in params.look.split(", ") if name in self._library.looks]
+        chain = [self._playing(self._stage, self._library.looks[name]) for name in names]
+        self._stage.rest(names)
+        return [running for running in chain if running is not None]
+
+    def _playing(self, stage: _Stage, look: Look) -> Running | None:
+        """`look` compiled, or its last version that could be; None where there never was one."""
+        former = stage.running.get(look.name)
+        if (former is not None and former.look is look) or look in self._refused:
+            return former
+        try:
+            return stage.compile(look)
+        except LookError as err:
+            self._refused.add(look)
+            log.error("%s; %s", err, "its last good version goes on playing" if former else "it is left out")
+            return former
+
+
+class _Stage:
+    """What is made in the OpenGL context."""
+
+    def __init__(self, gl: GL, patience: float) -> None:
+        self.running: dict[str, Running] = {}
+        self._gl = gl
+        self._copier = Copier(gl)
+        self._fade = Program(gl, _FADE, name="fade")
+        self._unpack, self._pack = Unpacker(gl), Packer(gl, patience)
+        self._targets: dict[str, Target] = {}
+        self._outputs: list[list[np.ndarray]] = []
+        self._awake: set[str] = set()
+
+    @property
+    def late(self) -> int:
+        return self._pack.back.late
+
+    def compile(self, look: Look) -> Running:
+        """`look` ready to play, in the place of its former version.
+
+        Raises:
+            LookError: the driver refuses it; the former version plays on.
+        """
+        self._gl.use()
+        start = time.perf_counter()
+        running = Running(self._gl, look, self._copier)
+        former = self.running.get(look.name)
+        if former is not None:
+            running.follow(former)
+            former.release()
+        self.running[look.name] = running
+        log.info("the look %s was compiled in %.0f ms", look.name, 1e3 * (time.perf_counter() - start))
+        return running
+
+    def rest(self, but: Sequence[str] = ()) -> None:
+        """Let the looks that are off forget what they played; without any on, what was to be read back as well."""
+        for name in self._awake.difference(but):
+            self.running[name].rest()
+        if self._awake and not but:
+            self._pack.back.release()  # else the first picture of the next time might be the last one of this
+        self._awake = self.running.keys() & set(but)
+
+    def over(self, picture: Texture, looks: Sequence[Running], params: Params, now: float) -> Texture:
+        self._gl.use()
+        for index, running in enumerate(looks):
+            target = self._target(f"look {index % 2}", picture.size)
+            running.draw(picture, target, params.more, now)
+            picture = target.texture
+        return picture
+
+    def faded(self, picture: Texture, light: float) -> Texture:
+        if light == 1:
+            return picture
+        target = self._target("faded", picture.size)
+        self._fade.run(target, {"picture": picture, "light": light}, smooth=False)
+        return target.texture
+
+    def upload(self, frame: Frame) -> Texture:
+        """`frame`, UYVY or UYVA, as RGBA."""
+        self._gl.use()
+        return self._unpack(frame.planes, colour.standard_for(*frame.size))
+
+    def download(self, picture: Texture, frame: Frame) -> Frame:
+        """`picture` in the place of `frame`'s planes."""
+        planes = self._output(frame)
+        for plane, fetched in zip(planes, self._pack(picture, len(planes) > 1), strict=True):
+            plane[...] = fetched
+        return dataclasses.replace(frame, planes=planes)
+
+    def release(self) -> None:
+        self._gl.use()
+        for running in self.running.values():
+            running.release()
+        for target in self._targets.values():
+            target.release()
+        self._unpack.release()
+        self._pack.release()
+        self._fade.release()
+        self._copier.release()
+
+    def _target(self, name: str, size: tuple[int, int]) -> Target:
+        target = self._targets.get(name)
+        if target is None:
+            target = self._targets[name] = Target(self._gl, size)
+        target.resize(size)
+        return target
+
+    def _output(self, frame: Frame) -> tuple[np.ndarray, ...]:
+        """The next planes to fill; the others are still being looked at."""
+        shapes = [plane.shape for plane in frame.planes]
+        if not self._outputs or [plane.shape for plane in self._outputs[0]] != shapes:
+            self._outputs = [[page_aligned(shape) for shape in shapes] for _ in range(OUTPUTS)]
+        self._outputs.append(self._outputs.pop(0))
+        return tuple(self._outputs[-1])

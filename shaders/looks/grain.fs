@@ -1,0 +1,54 @@
+/*{
+  "ISFVSN": "2.0",
+  "DESCRIPTION": "Film grain that lives in the middle tones and leaves a projector's black alone",
+  "CREDIT": "l2s-node",
+  "CATEGORIES": ["Film"],
+  "INPUTS": [
+    {"NAME": "inputImage", "TYPE": "image"},
+    {"NAME": "amount", "LABEL": "how coarse the tones get", "TYPE": "float", "DEFAULT": 0.35, "MIN": 0, "MAX": 1},
+    {"NAME": "size", "LABEL": "of a grain, in pixels of a 1080 lines picture", "TYPE": "float", "DEFAULT": 1.8, "MIN": 1, "MAX": 8},
+    {"NAME": "colour", "LABEL": "0 silver, 1 three dyes", "TYPE": "float", "DEFAULT": 0.3, "MIN": 0, "MAX": 1},
+    {"NAME": "rate", "LABEL": "new grain so often a second", "TYPE": "float", "DEFAULT": 18, "MIN": 0, "MAX": 60}
+  ]
+}*/
+
+// Dave Hoskins, "Hash without Sine" (https://www.shadertoy.com/view/4djSRW), explains why not fract(sin()): it breaks
+// on some drivers. This one is of our own: integers, after the PCG family (M. O'Neill, 2014).
+uint scrambled(uint x) {
+    x = x * 747796405u + 2891336453u;
+    x = ((x >> ((x >> 28u) + 4u)) ^ x) * 277803737u;
+    return (x >> 22u) ^ x;
+}
+
+// three independent numbers for a cell, each -1 … 1 and mostly small
+vec3 grains(ivec2 cell, int moment) {
+    uint seed = scrambled(uint(cell.x) + scrambled(uint(cell.y) + scrambled(uint(moment))));
+    vec3 sum = vec3(0.0);
+    for (int i = 0; i < 2; i++) {
+        seed = scrambled(seed);
+        sum += vec3(seed & 1023u, (seed >> 10u) & 1023u, (seed >> 20u) & 1023u) / 1023.0;
+    }
+    return sum - 1.0;
+}
+
+vec3 smooth_grains(vec2 place, int moment) {
+    ivec2 cell = ivec2(floor(place));
+    vec2 f = place - vec2(cell);
+    f = f * f * (3.0 - 2.0 * f);
+    vec3 below = mix(grains(cell, moment), grains(cell + ivec2(1, 0), moment), f.x);
+    vec3 above = mix(grains(cell + ivec2(0, 1), moment), grains(cell + ivec2(1, 1), moment), f.x);
+    return mix(below, above, f.y) * 1.5;
+}
+
+void main() {
+    vec4 seen = IMG_THIS_PIXEL(inputImage);
+    float scale = max(size * RENDERSIZE.y / 1080.0, 1.0);
+    int moment = int(floor(TIME * rate));
+    vec3 noise = smooth_grains(gl_FragCoord.xy / scale, moment);
+    float silver = (noise.r + noise.g + noise.b) / 1.73;
+    noise = mix(vec3(silver), noise, colour);
+    float luma = dot(seen.rgb, vec3(0.2126, 0.7152, 0.0722));
+    // most in the middle tones, none in black, a little in white
+    float room = sqrt(max(luma, 0.0)) * (1.0 - 0.75 * luma);
+    gl_FragColor = vec4(clamp(seen.rgb + noise * room * amount * 0.42, 0.0, 1.0), seen.a);
+}
