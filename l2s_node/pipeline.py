@@ -4,6 +4,9 @@
 
 One frame at a time, on one fixed set of buffers: after warm-up nothing is allocated that grows. The caller may hand in
 the same frame again (nothing new came); the knobs and everything that moves with time stay alive.
+
+A frame that is a texture is sampled in OpenGL, and only the generator's canvas leaves it. The output is composed there
+where it is wanted as a texture, or where the input shows through that is one; its memory of time is here in any case.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from l2s_node import texture
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.params import Params
 from l2s_node.picture import condition, dry, host, sample, way
@@ -24,6 +28,7 @@ from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.colour import standard_for
 from l2s_node.picture.compose import Style
 from l2s_node.picture.geometry import Geometry, Rect, solve
+from l2s_node.picture.gl import Drawing
 from l2s_node.picture.way import Detail, Knobs, Memory, Play, Route
 
 OUTPUTS = 3
@@ -64,6 +69,10 @@ class Plan:
     geometry: Geometry
     style: Style
     route: Route
+    textured: bool = False
+    """The frame is a texture."""
+    drawn: bool = False
+    """The output is composed in OpenGL."""
 
 
 class Pipeline:
@@ -72,12 +81,17 @@ class Pipeline:
     Args:
         device: where the generator plays.
         output_size: (width, height) of what goes out; None for the size of what comes in.
+
+    Attributes:
+        textures: compose in OpenGL: `step` returns frames with a texture. May be set between two frames.
     """
 
     def __init__(self, device: torch.device | None = None, output_size: tuple[int, int] | None = None) -> None:
         self.device = device or torch.device("cpu")
         self.output_size = _even(output_size) if output_size else None
+        self.textures = False
         self.player: Player | None = None
+        self._drawing: Drawing | None = None
         self._before: Player | None = None
         self._fade_start = 0.0
         self._memory: Memory | None = None
@@ -133,13 +147,16 @@ class Pipeline:
 
     @torch.inference_mode()
     def step(self, frame: Frame, params: Params, now: float) -> Frame:
-        """One output frame: UYVY, or UYVA where the input has alpha.
+        """One output frame: UYVY, or UYVA where the input has alpha; where it is composed in OpenGL, RGBX or RGBA.
 
-        Its planes stay valid for the next `OUTPUTS - 1` steps. `now` is ``time.monotonic()``.
+        Its planes stay valid for the next `OUTPUTS - 1` steps, a texture until the next one. `now` is
+        ``time.monotonic()``.
         """
         frame = self._frozen(frame, params.freeze)
         crossfade = self._crossfade(params, now)
         plan = self._plan(frame, params)
+        if plan.drawn:
+            return self._draw(frame, plan, params, crossfade, now)
         planes = self._output(plan.output, plan.geometry.place)
         if self.player is None or self._memory is None or params.show == "input":
             self._show_input(frame, plan, planes[0], 1 - params.fade)
@@ -151,32 +168,84 @@ class Pipeline:
                 self._shown = frame.size, params
         return self._framed(frame, plan, planes, now)
 
+    def _draw(self, frame: Frame, plan: Plan, params: Params, crossfade: float, now: float) -> Frame:
+        """The output composed in OpenGL; saturation, too, which `way` leaves out then."""
+        drawing, style = self._opened(), plan.style
+        bypass = self.player is None or self._memory is None or params.show == "input"
+        if self.player is not None and self._memory is not None and not bypass:
+            knobs = way.knobs_for(params, self._memory.since(now), crossfade)
+            knobs = dataclasses.replace(knobs, saturation=1.0)
+            drawing.painter.write(self._developed(frame, plan, knobs, self.player, params))
+            self._memory.refreshed(plan.route, now)
+            if not plan.route.conditioned:
+                self._shown = frame.size, params
+        alpha = frame.format.has_alpha
+        below, geometry = None, plan.geometry
+        if bypass or alpha or style.needs_dry:
+            below, geometry = drawing.dry(frame, geometry, style.standard, self._buffers)
+        made = drawing.painter.paint(
+            below, geometry, plan.output, style, mix=params.mix, light=1 - params.fade,
+            saturation=params.saturation, bypass=bypass, opaque=not alpha,
+        )  # fmt: skip
+        fmt = PixelFormat.RGBA if alpha else PixelFormat.RGBX
+        number, self._number = self._number, self._number + 1
+        return Frame((), fmt, *plan.output, seconds=now, number=number, rate=frame.rate, texture=made)
+
+    def _opened(self) -> Drawing:
+        """What is drawn with in OpenGL, made when it is first needed."""
+        self._drawing = self._drawing or Drawing(texture.gl())
+        return self._drawing
+
+    def close(self) -> None:
+        """Release what was made in OpenGL, on its thread."""
+        if self._drawing is not None:
+            self._drawing.release()
+            self._drawing = None
+
+    @property
+    def late(self) -> int:
+        """How often the luma of the frame before came from OpenGL, because that of the frame was not there in time."""
+        return self._drawing.sampler.back.late if self._drawing else 0
+
     def _frozen(self, frame: Frame, freeze: bool) -> Frame:
         """`frame`, or the one that came when `freeze` was turned on: a copy, since its room writes over it."""
         if not freeze:
             self._held = None
             return frame
         if self._held is None:
-            self._held = dataclasses.replace(frame, planes=tuple(plane.copy() for plane in frame.planes))
+            planes = tuple(plane.copy() for plane in frame.planes)
+            kept = self._opened().keep(frame.texture) if frame.texture else None
+            self._held = dataclasses.replace(frame, planes=planes, texture=kept)
         return self._held
 
     def _render(
         self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, plane: np.ndarray, params: Params
     ) -> None:
+        style, geometry, buffers = plan.style, plan.geometry, self._buffers
+        shown = self._developed(frame, plan, knobs, player, params).cpu()
+        under = dry.dry_uyvy(frame, geometry, style.standard, buffers) if style.needs_dry else None
+        host.paint(shown, under, placed(plane, geometry.place), style, params.mix, 1 - params.fade, buffers)
+
+    def _developed(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> Tensor:
+        """``(3, h, w)`` RGB of the part of the canvas that is shown, on `device`, to be painted."""
         assert self._memory is not None
         detail = detail_matrices(plan.canvas, params.detail, self.device)
-        luma = host.sample(frame, plan.geometry, plan.canvas, self._buffers).to(self.device)
-        luma = way.conditioned(luma, self._memory, knobs, detail, plan.route)
+        luma = way.conditioned(self._sampled(frame, plan).to(self.device), self._memory, knobs, detail, plan.route)
         if plan.route.conditioned:
             rgb = luma.expand(-1, 3, -1, -1)
         else:
             a, b = (self._before.play, player.play) if self._before else (player.play, None)
             rgb = way.developed(way.imagined(luma, a, b, knobs), self._memory, knobs, plan.route)
-        style, geometry, buffers = plan.style, plan.geometry, self._buffers
-        under = dry.dry_uyvy(frame, geometry, style.standard, buffers) if style.needs_dry else None
-        x, y, width, height = geometry.shown
-        shown = rgb[0, :, y : y + height, x : x + width].cpu()
-        host.paint(shown, under, placed(plane, geometry.place), style, params.mix, 1 - params.fade, buffers)
+        x, y, width, height = plan.geometry.shown
+        return rgb[0, :, y : y + height, x : x + width]
+
+    def _sampled(self, frame: Frame, plan: Plan) -> Tensor:
+        """``(1, 1, h, w)`` luma in 0…1 on the CPU."""
+        if frame.texture is None:
+            return host.sample(frame, plan.geometry, plan.canvas, self._buffers)
+        sampler = self._opened().sampler
+        sampler.draw(frame.texture, plan.geometry, plan.canvas)
+        return sampler.take()
 
     def _show_input(self, frame: Frame, plan: Plan, plane: np.ndarray, light: float) -> None:
         out = placed(plane, plan.geometry.place)
@@ -210,7 +279,10 @@ class Pipeline:
             crossfade=self._before is not None,
             conditioned=plain,
         )
-        return Plan(canvas, output, self._geometry(frame.size, params, canvas), style, route)
+        textured = frame.texture is not None
+        through = style.needs_dry or frame.format.has_alpha or self.player is None or params.show == "input"
+        geometry = self._geometry(frame.size, params, canvas)
+        return Plan(canvas, output, geometry, style, route, textured, self.textures or (textured and through))
 
     # --- what goes out -----------------------------------------------------------------------------------------------
 

@@ -184,8 +184,9 @@ class Drawing:
         if frame.texture is not None:
             return frame.texture, geometry
         self._unpacker = self._unpacker or Unpacker(self._gl)
+        planes = [dry.dry_uyvy(frame, geometry, standard, buffers)]
         alpha = dry.dry_alpha(frame, geometry, buffers)
-        planes = [dry.dry_uyvy(frame, geometry, standard, buffers), *([] if alpha is None else [alpha])]
+        planes += [] if alpha is None else [alpha]
         width, height = geometry.place[2:]
         seen = (0.0, 0.0, float(width), float(height))
         return self._unpacker(planes, standard), dataclasses.replace(geometry, seen=seen, flip=(False, False))
