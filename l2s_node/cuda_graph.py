@@ -5,27 +5,36 @@
 
 A graph holds for one structure: sizes, worlds, which steps are taken. The numbers that knobs turn lie in a small tensor
 that is refreshed before each replay, so that turning a knob never captures anew.
+
+A texture is sampled in OpenGL, and the graph begins with the canvas; a picture that is composed in OpenGL ends as half
+floats. Both go from the one to the other within the GPU (`picture.cuda_gl`), or through host memory where they can't.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import mmap
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from l2s_node.frame import Frame, PixelFormat, blank
+from l2s_node.frame import Frame, PixelFormat, Texture, blank
 from l2s_node.params import KNOB, Params
 from l2s_node.picture import compose, condition, dry, sample, way
 from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.colour import standard_for
+from l2s_node.picture.cuda_gl import Bridge
 from l2s_node.picture.geometry import Geometry
+from l2s_node.picture.gl import rgba_half, unit
 from l2s_node.picture.way import KNOB_FIELDS, Knobs, Play
 from l2s_node.pipeline import Pipeline, Plan, Player, detail_matrices, placed
+from l2s_node.texture import TextureError
+
+log = logging.getLogger(__name__)
 
 PROGRAMS = 8
 """Graphs kept; the one unused longest goes first."""
@@ -48,6 +57,8 @@ class GraphPipeline(Pipeline):
         super().__init__(device, output_size)
         self._programs: dict[tuple[object, ...], _Program] = {}
         self._locked = _Locked()
+        self._bridge: Bridge | None = None
+        self._apart = False
 
     def use(self, player: Player, now: float) -> None:
         super().use(player, now)
@@ -56,19 +67,69 @@ class GraphPipeline(Pipeline):
     def _render(
         self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, plane: np.ndarray, params: Params
     ) -> None:
-        a, b = (self._before, player.step) if self._before else (player, None)
-        program = self._program(frame, plan, a.step, b)
-        program.refresh(frame, plan.geometry, knobs, params.detail, self._buffers, self._locked)
-        program.run()
+        program = self._ran(frame, plan, knobs, player, params)
         out = torch.from_numpy(placed(plane, plan.geometry.place))
         out.copy_(program.out, non_blocking=True)
         torch.cuda.current_stream(self.device).synchronize()
 
+    def _hand_over(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> None:
+        program = self._ran(frame, plan, knobs, player, params)
+        picture, bridge = self._opened().painter.picture, self._bridged()
+        if bridge is None or not self._tried(lambda: bridge.store(program.out, picture)):
+            picture.write(program.out.cpu().numpy())
+        torch.cuda.current_stream(self.device).synchronize()
+
+    def _ran(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> _Program:
+        """The program of this structure, with what it made of `frame` in `out`."""
+        a, b = (self._before, player.step) if self._before else (player, None)
+        program = self._program(frame, plan, a.step, b)
+        if (plan.textured or plan.drawn) and self._opened().fit(plan.canvas, plan.geometry.shown[2:]) and self._bridge:
+            self._bridge.release()  # textures of another size: not those that CUDA knows
+        if frame.texture is None:
+            program.send(frame, plan.geometry, self._buffers, self._locked)
+        else:
+            self._fetch(frame.texture, plan, program)
+        program.refresh(frame, plan.geometry, knobs, params.detail)
+        program.run()
+        return program
+
+    def _fetch(self, texture: Texture, plan: Plan, program: _Program) -> None:
+        """The luma of `texture` to where the graph begins."""
+        sampler, bridge = self._opened().sampler, self._bridged()
+        sampler.draw(texture, plan.geometry, plan.canvas)
+        if bridge is None or not self._tried(lambda: bridge.fetch(sampler.target, program.source.there)):
+            program.source.send(sampler.take(), self._locked)
+
+    def _bridged(self) -> Bridge | None:
+        """CUDA's way to OpenGL; None where there is none, which is said once."""
+        if self._bridge is None and not self._apart and self._tried(self._build_bridge):
+            log.info("textures go to CUDA and back within the GPU")
+        return self._bridge
+
+    def _build_bridge(self) -> None:
+        self._bridge = Bridge()
+
+    def _tried(self, call: Callable[[], None]) -> bool:
+        """Whether `call` could do it within the GPU; if not, nothing is tried again."""
+        try:
+            call()
+        except TextureError as err:
+            log.warning("textures go to CUDA through host memory: %s", err)
+            self._apart, self._bridge = True, None
+        return not self._apart
+
+    def close(self) -> None:
+        if self._bridge is not None:
+            self._bridge.release()
+            self._bridge = None
+        super().close()
+
     def _program(self, frame: Frame, plan: Plan, a: Play | None, b: Play | None) -> _Program:
         """The program of this structure; captured when it is met for the first time."""
         geometry = plan.geometry
-        key = (frame.size, plan.canvas, plan.style, plan.route, geometry.into, geometry.shown, geometry.place,
-               geometry.flip, dry.as_it_is(frame, geometry), a, b)  # fmt: skip
+        begin = None if plan.textured else (frame.size, geometry.into, geometry.flip)
+        end = None if plan.drawn else (plan.style, geometry.place, dry.as_it_is(frame, geometry))
+        key = (plan.canvas, plan.route, geometry.shown, begin, end, a, b)
         program = self._programs.pop(key, None)
         if program is None:
             assert self._memory is not None and a is not None
@@ -98,10 +159,15 @@ class _Program:
         self._plan, self._a, self._b, self._memory = plan, a, b, memory
         geometry = plan.geometry
         width, height = geometry.place[2:]
-        self._source = _Upload((frame.height, 2 * _even(frame.width)), device)
-        self._own_dry = plan.style.needs_dry and not dry.as_it_is(frame, geometry)
-        self._dry = _Upload((height, 2 * width), device) if self._own_dry else self._source
-        self.out = torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
+        self.source = _Upload(_source_shape(frame, plan), device)
+        self._own_dry = plan.style.needs_dry and not plan.drawn and not dry.as_it_is(frame, geometry)
+        self._dry = _Upload((height, 2 * width), device) if self._own_dry else self.source
+        shown = geometry.shown[3], geometry.shown[2]
+        self.out = (
+            torch.empty(*shown, 4, dtype=torch.float16, device=device)
+            if plan.drawn
+            else torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
+        )
         self._host_knobs = torch.zeros(len(KNOB_FIELDS), pin_memory=True)
         self._gpu_knobs = torch.zeros(len(KNOB_FIELDS), device=device)
         self._knobs = Knobs(**{name: self._gpu_knobs[i] for i, name in enumerate(KNOB_FIELDS)})
@@ -109,7 +175,6 @@ class _Program:
         # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
         self._rows = torch.zeros(into[3], frame.height, device=device, dtype=torch.float16)
         self._columns = torch.zeros(into[2], _even(frame.width), device=device, dtype=torch.float16)
-        shown = geometry.shown[3], geometry.shown[2]
         self._larger = (
             compose.enlarging(shown, (height, width), plan.style.upscale, device),
             compose.enlarging(shown, (height, width // 2), "bilinear", device),
@@ -128,14 +193,15 @@ class _Program:
         most = max(condition.cells_of(height, width, MOST_CELLS))
         return 2 * int(most) + 2
 
-    def refresh(
-        self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, buffers: Buffers, locked: _Locked
-    ) -> None:
-        """Upload the frame and what has changed of the numbers."""
-        self._source.send(_packed(frame, buffers), locked)
+    def send(self, frame: Frame, geometry: Geometry, buffers: Buffers, locked: _Locked) -> None:
+        """Upload a frame in host memory."""
+        self.source.send(_packed(frame, buffers), locked)
         if self._own_dry:
             self._dry.send(dry.dry_uyvy(frame, geometry, self._plan.style.standard, buffers), locked)
-        if geometry.taken != self._taken:
+
+    def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float) -> None:
+        """Upload what has changed of the numbers."""
+        if not self._plan.textured and geometry.taken != self._taken:
             self._taken = geometry.taken
             made = sample.matrices((_even(frame.width), frame.height), geometry.taken, geometry.into[2:], self._device)
             _refill((self._rows, self._columns), made)
@@ -169,17 +235,32 @@ class _Program:
 
     def _steps(self) -> None:
         plan, geometry, knobs = self._plan, self._plan.geometry, self._knobs
-        luma = sample.unit_luma(sample.by_matrix(self._source.there[:, 1::2], self._rows, self._columns))
-        luma = sample.into_canvas(sample.flip(luma, geometry.flip), geometry.into, plan.canvas)
-        luma = way.conditioned(luma, self._memory, knobs, self._detail, plan.route)
+        luma = way.conditioned(self._sampled(), self._memory, knobs, self._detail, plan.route)
         if plan.route.conditioned:
             rgb = luma.expand(-1, 3, -1, -1)
         else:
             rgb = way.developed(way.imagined(luma, self._a, self._b, knobs), self._memory, knobs, plan.route)
         x, y, width, height = geometry.shown
-        under: Tensor | None = self._dry.there if plan.style.needs_dry else None
         rgb = rgb[0, :, y : y + height, x : x + width]
+        if plan.drawn:
+            self.out.copy_(rgba_half(rgb))
+            return
+        under: Tensor | None = self._dry.there if plan.style.needs_dry else None
         compose.paint(rgb, under, self.out, plan.style, knobs.mix, knobs.light, self._larger)
+
+    def _sampled(self) -> Tensor:
+        """``(1, 1, h, w)`` luma in 0…1."""
+        if self._plan.textured:
+            return unit(self.source.there)
+        luma = sample.unit_luma(sample.by_matrix(self.source.there[:, 1::2], self._rows, self._columns))
+        return sample.into_canvas(
+            sample.flip(luma, self._plan.geometry.flip), self._plan.geometry.into, self._plan.canvas
+        )
+
+
+def _source_shape(frame: Frame, plan: Plan) -> tuple[int, int]:
+    """Of the bytes that the graph begins with: the canvas of a texture, or the frame as UYVY."""
+    return (plan.canvas[1], plan.canvas[0]) if plan.textured else (frame.height, 2 * _even(frame.width))
 
 
 def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:

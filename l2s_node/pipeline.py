@@ -28,7 +28,7 @@ from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.colour import standard_for
 from l2s_node.picture.compose import Style
 from l2s_node.picture.geometry import Geometry, Rect, solve
-from l2s_node.picture.gl import Drawing
+from l2s_node.picture.gl import Drawing, unit
 from l2s_node.picture.way import Detail, Knobs, Memory, Play, Route
 
 OUTPUTS = 3
@@ -175,7 +175,7 @@ class Pipeline:
         if self.player is not None and self._memory is not None and not bypass:
             knobs = way.knobs_for(params, self._memory.since(now), crossfade)
             knobs = dataclasses.replace(knobs, saturation=1.0)
-            drawing.painter.write(self._developed(frame, plan, knobs, self.player, params))
+            self._hand_over(frame, plan, knobs, self.player, params)
             self._memory.refreshed(plan.route, now)
             if not plan.route.conditioned:
                 self._shown = frame.size, params
@@ -190,6 +190,10 @@ class Pipeline:
         fmt = PixelFormat.RGBA if alpha else PixelFormat.RGBX
         number, self._number = self._number, self._number + 1
         return Frame((), fmt, *plan.output, seconds=now, number=number, rate=frame.rate, texture=made)
+
+    def _hand_over(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> None:
+        """The picture to where OpenGL composes with it."""
+        self._opened().painter.write(self._developed(frame, plan, knobs, player, params))
 
     def _opened(self) -> Drawing:
         """What is drawn with in OpenGL, made when it is first needed."""
@@ -245,7 +249,7 @@ class Pipeline:
             return host.sample(frame, plan.geometry, plan.canvas, self._buffers)
         sampler = self._opened().sampler
         sampler.draw(frame.texture, plan.geometry, plan.canvas)
-        return sampler.take()
+        return unit(torch.from_numpy(sampler.take()))
 
     def _show_input(self, frame: Frame, plan: Plan, plane: np.ndarray, light: float) -> None:
         out = placed(plane, plan.geometry.place)

@@ -311,12 +311,15 @@ class Image:
 
     def write(self, pixels: np.ndarray) -> Texture:
         """Upload ``(h, w, components)`` (or ``(h, w)`` of one), contiguous, in the image's dtype; any size."""
-        size = pixels.shape[1], pixels.shape[0]
+        self.resize((pixels.shape[1], pixels.shape[0]))
+        self.mgl.write(pixels, alignment=1)
+        return self.texture
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Another size; what is in it then is nobody's business until it is written to."""
         if size != self.texture.size:
             self.release()
             self._make(size)
-        self.mgl.write(pixels, alignment=1)
-        return self.texture
 
     def release(self) -> None:
         self.mgl.release()

@@ -89,10 +89,10 @@ class Sampler:
         }
         self._shaders("sample", texture.rectangle).run(self.target, values, smooth=False)
 
-    def take(self) -> Tensor:
-        """``(1, 1, h, w)`` float32 luma in 0…1 of what was drawn last, or (counted) of what was drawn before it."""
+    def take(self) -> np.ndarray:
+        """``(h, w)`` bytes of luma of what was drawn last, or (counted) of what was drawn before it."""
         self.back.start(self.target)
-        return torch.from_numpy(self.back.take()).permute(2, 0, 1)[None].float().mul_(1 / 255)
+        return self.back.take()[..., 0]
 
     def release(self) -> None:
         for each in (self.target, self.back, self._shaders):
@@ -191,6 +191,13 @@ class Drawing:
         seen = (0.0, 0.0, float(width), float(height))
         return self._unpacker(planes, standard), dataclasses.replace(geometry, seen=seen, flip=(False, False))
 
+    def fit(self, canvas: tuple[int, int], shown: tuple[int, int]) -> bool:
+        """Let the canvas and the part of it that is shown have these sizes (width, height); whether they had others."""
+        former = self.sampler.target.size, self.painter.picture.texture.size
+        self.sampler.target.resize(canvas)
+        self.painter.picture.resize(shown)
+        return former != (canvas, shown)
+
     def keep(self, texture: Texture) -> Texture:
         """A copy that stays as it is until the next one is made."""
         self._kept.resize(texture.size)
@@ -271,6 +278,11 @@ def rgba_half(rgb: Tensor) -> Tensor:
     made = torch.ones(*rgb.shape[1:], 4, dtype=torch.float16, device=rgb.device)
     made[..., :3] = rgb.permute(1, 2, 0)
     return made
+
+
+def unit(luma: Tensor) -> Tensor:
+    """``(1, 1, h, w)`` float32 in 0…1 of ``(h, w)`` bytes of `Sampler`."""
+    return luma[None, None].float() * (1 / 255)
 
 
 def _box(box: Box, texture: Texture, flip: tuple[bool, bool]) -> dict[str, Value]:
