@@ -1,0 +1,216 @@
+"""Textures: what is saved where a picture never leaves the GPU, what a look costs, and that nothing grows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import numpy as np
+import psutil
+import torch
+
+from l2s_node import texture
+from l2s_node.bench._row import Row, Task, timed, timing
+from l2s_node.bench._worlds import random_world
+from l2s_node.config import RunConfig, assets
+from l2s_node.cuda_graph import create
+from l2s_node.errors import LookError
+from l2s_node.frame import Frame, PixelFormat, Texture
+from l2s_node.loader import canvas_of, draw_field
+from l2s_node.models import engines
+from l2s_node.params import Board, Params
+from l2s_node.picture import host
+from l2s_node.picture.buffers import Buffers
+from l2s_node.picture.geometry import solve
+from l2s_node.picture.gl import Sampler
+from l2s_node.picture.isf_run import Running
+from l2s_node.picture.looks import Library, Look
+from l2s_node.pipeline import Pipeline, Player
+from l2s_node.texture import GL, Copier, Image, ReadBack, Target
+
+log = logging.getLogger(__name__)
+
+FULL, CANVAS = (1920, 1080), (256, 256)
+FRAMES, EVERY = 10_000, 100
+"""Frames of the run that must not grow, and after how many the source changes its size."""
+SMALL = [(160, 90), (200, 112), (128, 128)]
+"""Sizes of that run: a hundred of its frames must not take minutes where there is no GPU."""
+WARM = 1_000
+"""Frames of it before anything is counted: every size was met, every look drawn."""
+
+METHOD = (
+    "a 1080p BGRA texture; one channel of 256x256 in host memory by the shader, beside the whole texture read back and "
+    "sampled there; each time ends when the bytes have arrived, and what OpenGL or CUDA was asked has been done"
+)
+
+
+def rows(task: Task) -> Iterator[Row]:
+    """See `Row`; OpenGL is needed for all of them, an NVIDIA GPU for some."""
+    gl = texture.gl()
+    try:
+        yield from _sampling(gl)
+        yield from _through_cuda(gl, task)
+        yield from _looks(gl)
+        yield from _growth(gl, task)
+    finally:
+        texture.close()
+
+
+# --- one channel, not four at full size -------------------------------------------------------------------------------
+
+
+def _sampling(gl: GL) -> Iterator[Row]:
+    image, sampler, back, buffers = Image(gl, FULL), Sampler(gl), ReadBack(gl, patience=1.0), Buffers()
+    picture = image.write(_pixels(FULL))
+    geometry = solve(FULL, CANVAS, FULL, "stretch")
+    copy, copier = Target(gl, FULL), Copier(gl)
+    copier.copy(picture, copy)
+
+    def by_shader() -> None:
+        sampler.draw(picture, geometry, CANVAS)
+        sampler.take()
+
+    def by_host() -> None:
+        back.start(copy)
+        frame = Frame((back.take(),), PixelFormat.RGBX, *FULL, seconds=0.0, number=0)
+        host.sample(frame, geometry, CANVAS, buffers)
+
+    sampler.back = ReadBack(gl, patience=1.0)
+    shader, whole = timed(by_shader), timed(by_host)
+    note = gl.renderer
+    yield timing("1080p texture to 256x256 luma", shader, "read back and sampled", whole, factor_goal=1.0, note=note)
+    bytes_ = sampler.back.bytes / sampler.back.taken / 1e3, back.bytes / back.taken / 1e3
+    yield Row("the same, read back a frame", bytes_[0], "kB", baseline=bytes_[1], against="whole", factor_goal=10.0)
+    for each in (image, sampler, back, copy, copier):
+        each.release()
+
+
+# --- a texture, through CUDA, to a texture ----------------------------------------------------------------------------
+
+
+def _through_cuda(gl: GL, task: Task) -> Iterator[Row]:
+    if task.device.type != "cuda":
+        return
+    image = Image(gl, FULL)
+    frame = _frame(image.write(_pixels(FULL)))
+    within, through = (_steps(gl, task, frame, apart) for apart in (False, True))
+    what = "1080p texture → CUDA → large → 1080p texture"
+    yield timing(what, within[0], "through host memory", through[0], goal=0.6, note=within[1])
+    image.release()
+
+
+def _steps(gl: GL, task: Task, frame: Frame, apart: bool) -> tuple[list[float], str]:
+    """(milliseconds of single steps, engine and way) of the large world; `apart` keeps CUDA away from OpenGL."""
+    generator, card = random_world("classic", "large")
+    config = RunConfig(source="null:", sinks=("null:",))
+    canvas = canvas_of(card, config, FULL, task.device)
+    draw_field(generator, card, canvas)
+    engine, _ = engines.build("auto", generator, card, (1, 1, canvas[1], canvas[0]), task.device)
+    pipeline, params = create(task.device), Board(crossfade=0).snapshot()
+    pipeline.textures = True
+    pipeline._apart = apart  # type: ignore[attr-defined]
+    with closing(engine), closing(pipeline):
+        pipeline.use(Player("large", engine, canvas, engine.step), 0.0)
+        now = iter(n / 60 for n in range(1_000_000))
+
+        def step() -> None:
+            pipeline.step(frame, params, next(now))
+            gl.ctx.finish()
+
+        times = timed(step)
+        way = "host memory" if pipeline._apart else "within the GPU"  # type: ignore[attr-defined]
+    return times, f"{engine.name} {engine.precision}, {way}"
+
+
+# --- looks ------------------------------------------------------------------------------------------------------------
+
+
+def _looks(gl: GL) -> Iterator[Row]:
+    library, copier = _library(), Copier(gl)
+    image, upright, target = Image(gl, FULL), Target(gl, FULL), Target(gl, FULL)
+    copier.copy(image.write(_pixels(FULL)), upright)
+    for look in library.looks.values():
+        running = _compiled(gl, look, copier)
+        if running is None:
+            continue
+        now = iter(n / 60 for n in range(1_000_000))
+        draw = _drawing(gl, running, upright, target, now)
+        yield timing(f"look {look.name} at 1080p", timed(draw, budget=2.0, most=200), goal=0.3, note=gl.renderer)
+        running.release()
+    for each in (image, upright, target, copier):
+        each.release()
+
+
+def _drawing(gl: GL, running: Running, picture: Target, target: Target, now: Iterator[float]) -> Callable[[], None]:
+    def draw() -> None:
+        running.draw(picture.texture, target, {}, next(now))
+        gl.ctx.finish()
+
+    return draw
+
+
+def _library() -> Library:
+    return Library([assets() / "shaders" / "looks"])
+
+
+def _compiled(gl: GL, look: Look, copier: Copier) -> Running | None:
+    try:
+        return Running(gl, look, copier)
+    except LookError as err:
+        log.warning("%s", err)
+        return None
+
+
+# --- nothing grows ----------------------------------------------------------------------------------------------------
+
+
+def _growth(gl: GL, task: Task) -> Iterator[Row]:
+    """The whole way with textures, a look with persistent buffers, and a source that changes its size."""
+    look = next(look for look in _library().looks.values() if any(part.persistent for part in look.shader.passes))
+    copier, image, target = Copier(gl), Image(gl, SMALL[0]), Target(gl, SMALL[0])
+    running, pipeline, sizes = Running(gl, look, copier), Pipeline(), [size for size in SMALL]
+    pipeline.textures = True
+    pipeline.use(Player("tint", _tint, (64, 64)), 0.0)
+    params = [Board(mix=0.5, output_smoothing=0.2, freeze=freeze).snapshot() for freeze in (False, True)]
+    pictures = {size: _pixels(size) for size in sizes}
+    process, memory, objects = psutil.Process(), list[float](), list[int]()
+    for n in range(FRAMES):
+        size = sizes[n // EVERY % len(sizes)]
+        made = pipeline.step(_frame(image.write(pictures[size])), _frozen(params, n), n / 60)
+        assert made.texture is not None
+        target.resize(made.size)
+        running.draw(made.texture, target, {}, n / 60)
+        if n >= WARM and n % EVERY == EVERY - 1:
+            memory.append(process.memory_info().rss / 1e6)
+            objects.append(sum(gl.objects().values()))
+    third = len(memory) // 3
+    first, last = float(np.median(memory[:third])), float(np.median(memory[-third:]))
+    what = f"{FRAMES} frames, {look.name}, another size every {EVERY}"
+    yield Row(f"{what}: RSS", last, "MB", baseline=first, against="first third", note=f"frames after {WARM}")
+    grown = objects[-1] - objects[0]
+    yield Row("the same: OpenGL objects more at the end", grown, "", goal=0, note=f"of {objects[0]}")
+    pipeline.close()
+    for each in (running, copier, image, target):
+        each.release()
+
+
+def _frozen(params: list[Params], n: int) -> Params:
+    """Now and then the input is held."""
+    return params[n % 250 > 200]
+
+
+def _tint(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x, x * 0.5, -x], 1)
+
+
+def _frame(picture: Texture) -> Frame:
+    return Frame((), PixelFormat.RGBX, *picture.size, seconds=0.0, number=0, texture=picture)
+
+
+def _pixels(size: tuple[int, int]) -> np.ndarray:
+    """``(h, w, 4)``: large shapes with a little noise on them, as a camera gives."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(30, 220, (size[1] // 40 + 1, size[0] // 40 + 1, 4), dtype=np.uint8)
+    blocks = small.repeat(40, 0).repeat(40, 1)[: size[1], : size[0]]
+    return np.ascontiguousarray(blocks + rng.integers(0, 8, blocks.shape, dtype=np.uint8))
