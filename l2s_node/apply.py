@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l2s_node.config import RunConfig, preset_folders
+from l2s_node import texture
+from l2s_node.config import RunConfig, looks_folders, preset_folders
 from l2s_node.control.presets import Presets
 from l2s_node.cuda_graph import create
 from l2s_node.errors import ConfigError, L2SError, RoomError
@@ -28,6 +29,7 @@ from l2s_node.models.card import ModelCard
 from l2s_node.models.pix2pix import Generator
 from l2s_node.params import Board, Params
 from l2s_node.picture import host
+from l2s_node.picture.looks import Library, Overlay
 from l2s_node.pipeline import Pipeline
 from l2s_node.stage import world_names
 from l2s_node.video import open_sink, open_source
@@ -39,6 +41,8 @@ MEDIA = frozenset(
     (".avi .bmp .gif .jpeg .jpg .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .png .tif .tiff .ts .webm .webp").split()
 )
 """What is taken out of a folder; a file that is named itself is tried whatever its name."""
+LONG = 60.0
+"""Seconds that a look may take for a picture; here nothing is in a hurry."""
 CANVASES = 4
 """Canvases that a world is kept ready for: a folder holds pictures of several shapes."""
 
@@ -53,11 +57,12 @@ def apply(config: RunConfig, inputs: Iterable[Path], out: Path) -> Iterator[Path
     Raises:
         L2SError: the world or a knob can't be used, the folder can't be made, or nothing could be read at all.
     """
-    params = _params(config)
+    library = Library(looks_folders(config.looks))
+    params = _params(config, library)
     find(params.world, params.size)
     _make_folder(out)
     device, _ = prepare(config)
-    with closing(_Players(config, params, device)) as players:
+    with closing(_Players(config, params, library, device)) as players:
         yield from _each(_files(inputs, MEDIA), lambda path: _apply_one(path, out, players))
 
 
@@ -87,28 +92,36 @@ def _apply_one(path: Path, out: Path, players: _Players) -> Path:
             raise RoomError(f"{path} holds no picture")
         pipeline = players.pipeline_for(begun[0].size)
         if len(begun) == 1:
-            return _still(begun[0], pipeline, players.params, free(out / f"{path.stem}.png"))
-        return _video(begun, frames, pipeline, players.params, out / f"{path.stem}.mp4")
+            return _still(begun[0], pipeline, players, free(out / f"{path.stem}.png"))
+        return _video(begun, frames, pipeline, players, out / f"{path.stem}.mp4")
 
 
 class _Players:
-    """The world made ready for each canvas that the inputs want."""
+    """The world made ready for each canvas that the inputs want, and the looks over all of them."""
 
-    def __init__(self, config: RunConfig, params: Params, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, params: Params, library: Library, device: torch.device) -> None:
         self.params = params
+        self._looks = Overlay(library, patience=LONG)
         self._config = config
         self._device = device
         self._ready: list[Loaded] = []
 
     def pipeline_for(self, frame: tuple[int, int]) -> Pipeline:
         """A pipeline that remembers nothing, its world on the canvas for an input of (width, height)."""
+        self._looks.rest()  # they remember as little
         pipeline = create(self._device, self._config.output_size)
         pipeline.use(self._loaded_for(frame).player, 0.0)
         return pipeline
 
+    def step(self, pipeline: Pipeline, frame: Frame, now: float) -> Frame:
+        """See `Pipeline.step`; with the looks."""
+        return self._looks(lambda params: pipeline.step(frame, params, now), self.params, now)
+
     def close(self) -> None:
         for loaded in self._ready:
             loaded.close()
+        self._looks.close()
+        texture.close()
 
     def _loaded_for(self, frame: tuple[int, int]) -> Loaded:
         for loaded in self._ready:
@@ -130,8 +143,8 @@ def _frames(source: Source) -> Iterator[Frame]:
             yield frame
 
 
-def _still(frame: Frame, pipeline: Pipeline, params: Params, target: Path) -> Path:
-    picture = pipeline.step(frame, params, 0.0)
+def _still(frame: Frame, pipeline: Pipeline, players: _Players, target: Path) -> Path:
+    picture = players.step(pipeline, frame, 0.0)
     _, png = cv2.imencode(".png", host.rgb_of(picture.planes[0])[..., ::-1])
     try:
         target.write_bytes(png.tobytes())
@@ -140,19 +153,20 @@ def _still(frame: Frame, pipeline: Pipeline, params: Params, target: Path) -> Pa
     return target
 
 
-def _video(begun: list[Frame], rest: Iterator[Frame], pipeline: Pipeline, params: Params, target: Path) -> Path:
+def _video(begun: list[Frame], rest: Iterator[Frame], pipeline: Pipeline, players: _Players, target: Path) -> Path:
     with closing(open_sink(f"file:{target}?wait", Options(rate=begun[0].rate or Options().rate))) as sink:
         for frame in chain(begun, rest):
             # the clip's own time, so that what moves with time moves as it would on stage
-            picture = pipeline.step(frame, params, frame.seconds)
+            picture = players.step(pipeline, frame, frame.seconds)
             sink.write(Frame(picture.planes[:1], PixelFormat.UYVY, *picture.size, frame.seconds, frame.number))
     return target.with_name(Path(sink.uri).name)  # the sink took another name where this one was there
 
 
-def _params(config: RunConfig) -> Params:
+def _params(config: RunConfig, library: Library) -> Params:
     board = Board()
+    library.join(board)
     if config.preset:
-        Presets(preset_folders(), world_names).load(config.preset, board)
+        Presets(preset_folders(), world_names, lambda: board.knobs).load(config.preset, board)
     board.set(config.start_knobs())
     return board.snapshot()
 
@@ -169,7 +183,7 @@ def apply_raw(config: RunConfig, inputs: Iterable[Path], out: Path) -> Iterator[
     Raises:
         L2SError: the world can't be used, or no array can be read and has a shape that the world takes.
     """
-    params = _params(config)
+    params = _params(config, Library(looks_folders(config.looks)))
     generator, card = store.load(find(params.world, params.size))
     _make_folder(out)
     device, _ = prepare(config)

@@ -57,6 +57,11 @@ def worlds_folders(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
     return *extra, home() / "worlds", assets() / "presets" / "worlds"
 
 
+def looks_folders(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """Where looks (ISF files, ``<name>.fs``) are looked for, first hit wins: `extra`, the user's, the bundled."""
+    return *extra, home() / "looks", assets() / "shaders" / "looks"
+
+
 def demo_clip() -> Path:
     """The bundled clip: a hand puts bottles on a table."""
     return assets() / "presets" / "demo" / "bottles.mp4"
@@ -85,6 +90,7 @@ class RunConfig:
         on_loss: what is shown without a source, one of `ON_LOSS`.
         seconds: stop after so long; None for never.
         frames: stop after so many output frames; None for never.
+        looks: folders of further looks, before the user's and the bundled.
         summary: where to write the flat JSON at exit.
         knobs: start values of further knobs as they were written, over the preset's; `params.parse_all` reads them.
     """
@@ -107,6 +113,7 @@ class RunConfig:
     on_loss: str = "hold"
     seconds: float | None = None
     frames: int | None = None
+    looks: tuple[Path, ...] = ()
     summary: Path | None = None
     knobs: Mapping[str, object] = field(default_factory=dict)
 
@@ -275,6 +282,13 @@ def _one_of(choices: tuple[str, ...]) -> tuple[str, Callable[[object], str]]:
     return ", ".join(choices), parse
 
 
+def _folders(raw: object) -> tuple[Path, ...]:
+    folders = tuple(_path(item) for item in (raw if isinstance(raw, (list, tuple)) else [raw]))
+    if not all(folder.is_dir() for folder in folders):
+        raise ValueError
+    return folders
+
+
 def _path(raw: object) -> Path:
     return raw if isinstance(raw, Path) else Path(_text(raw)).expanduser()
 
@@ -300,5 +314,6 @@ _PARSERS: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "on_loss": _one_of(ON_LOSS),
     "seconds": ("a number of seconds over 0", _number),
     "frames": ("a number of frames from 1", _count),
+    "looks": ("folders that are there", _folders),
     "summary": ("a path", _path),
 }

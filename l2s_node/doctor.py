@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from l2s_node import config, video
+from l2s_node import config, texture, video
 from l2s_node.config import RunConfig, preset_folders, worlds_folders
 from l2s_node.control.presets import Presets
 from l2s_node.errors import L2SError, ModelError
@@ -31,6 +31,7 @@ from l2s_node.machine import processor
 from l2s_node.models.worlds import World, worlds
 from l2s_node.packages import packages_wanted, python_wanted, within
 from l2s_node.params import Params
+from l2s_node.picture.looks import Library
 from l2s_node.stage import world_names
 from l2s_node.video.base import Options
 
@@ -84,6 +85,7 @@ def examine() -> Iterator[Check]:
         "disk": _disk,
         "osc": _ports,
         "presets": _presets,
+        "looks": _looks,
         "engines": _engines,
         "worlds": _worlds,
         "show": _show,
@@ -234,7 +236,7 @@ def _listen(protocol: str, port: int) -> None:
 
 
 def _presets() -> Iterator[Check]:
-    presets = Presets(preset_folders(), world_names)
+    presets = Presets(preset_folders(), world_names, Library(config.looks_folders(), quiet=True).knobs)
     names = presets.names()
     for name in names:
         try:
@@ -242,6 +244,15 @@ def _presets() -> Iterator[Check]:
         except L2SError as err:
             yield Check("preset", False, str(err))
     yield Check("presets", True, ", ".join(names) or "none")
+
+
+def _looks() -> Iterator[Check]:
+    """Every look's file, and whether something here can draw it."""
+    library = Library(config.looks_folders(), quiet=True)
+    for reason in library.broken.values():
+        yield Check("look", False, reason)
+    names, lacking = ", ".join(library.looks) or "none", texture.missing()
+    yield Check("looks", True, f"{names}; can't be drawn here: {lacking}" if lacking else names, advice=bool(lacking))
 
 
 def _worlds() -> Iterator[Check]:

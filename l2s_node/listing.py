@@ -12,7 +12,7 @@ from l2s_node.config import worlds_folders
 from l2s_node.errors import EngineError, ModelError
 from l2s_node.machine import processor
 from l2s_node.models.worlds import worlds
-from l2s_node.params import KNOBS
+from l2s_node.picture.looks import Library
 
 HINTS = {
     "ndi:": "ndi:NAME on the network",
@@ -28,6 +28,7 @@ def listing(what: str | None = None) -> Iterator[str]:
         "sources": lambda: map(_row, video.survey()),
         "sinks": lambda: map(_row, video.survey_sinks()),
         "worlds": _world_rows,
+        "looks": _look_rows,
         "engines": _engine_rows,
         "devices": lambda: map(_row, _devices()),
         "knobs": _knob_rows,
@@ -69,6 +70,15 @@ def _world_rows() -> Iterator[str]:
         yield "none: train one with l2s train, or put one into " + str(config.home() / "worlds")
 
 
+def _look_rows() -> Iterator[str]:
+    library = Library(config.looks_folders(), quiet=True)
+    for name, look in library.looks.items():
+        inputs = ", ".join(knob.name.removeprefix(look.prefix) for knob in look.knobs())
+        yield f"{name:<20} {look.shader.description or look.shader.path.name} ({inputs or 'no inputs'})"
+    for name, reason in library.broken.items():
+        yield f"{name:<20} can't play: {reason}"
+
+
 def _engine_rows() -> Iterator[str]:
     from l2s_node.models import engines
 
@@ -94,7 +104,7 @@ def _knob_rows() -> Iterator[str]:
     rows = [("address", "type", "range", "default", "change", "what it does")]
     rows += [
         (f"/{config.NAME}/{k.name}", k.kind.value, k.range_text(), _plain(k.default), k.change.value, k.help)
-        for k in KNOBS
+        for k in Library(config.looks_folders(), quiet=True).knobs().values()
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
@@ -102,4 +112,6 @@ def _knob_rows() -> Iterator[str]:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_plain, value))
     return str(int(value)) if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

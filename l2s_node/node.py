@@ -8,6 +8,7 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     l2s-read     reader.Reader   reads sources that block (files, cameras)                event, join, then close
     l2s-osc      control.osc     OSC in, state out                                        event, join
     l2s-http     control.panel   the panel (and l2s-jpeg, which encodes for it)           stop, join
+    l2s-looks    picture.looks   watches and reads the files of looks                     event, join
     l2s-record   video.file      encodes a recording                                      end of queue, join
 
 Order at the start: sinks, so that the show sees a source at once; then the source and the control; torch is imported
@@ -28,9 +29,9 @@ from fractions import Fraction
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from l2s_node import __version__
+from l2s_node import __version__, texture
 from l2s_node.clock import exact_rate
-from l2s_node.config import RunConfig, preset_folders
+from l2s_node.config import RunConfig, looks_folders, preset_folders
 from l2s_node.control.osc import OscServer
 from l2s_node.control.presets import Presets, preset_commands
 from l2s_node.control.report import AVERAGE_OF, Report, Reports, format_line
@@ -41,6 +42,7 @@ from l2s_node.loader import find
 from l2s_node.machine import reach
 from l2s_node.meter import Meter
 from l2s_node.params import Board, Params
+from l2s_node.picture.looks import Library, Overlay
 from l2s_node.stage import Stage, world_names
 from l2s_node.video import open_sink
 from l2s_node.video.base import Options, Sink
@@ -81,7 +83,10 @@ class Node:
         self.config = config
         self.reports = Reports()
         self.board = Board()
-        self._presets = Presets(preset_folders(), world_names)
+        self._library = Library(looks_folders(config.looks))
+        self._library.join(self.board)
+        self._looks = Overlay(self._library)
+        self._presets = Presets(preset_folders(), world_names, lambda: self.board.knobs)
         if config.preset:
             self._presets.load(config.preset, self.board)
         self.board.set(config.start_knobs())
@@ -119,6 +124,9 @@ class Node:
             stack.callback(sys.setswitchinterval, sys.getswitchinterval())
             sys.setswitchinterval(TURN)
             self._catch_signals(stack)
+            stack.callback(texture.close)
+            self._library.start()
+            stack.callback(self._library.close)
             self._opened = time.monotonic()
             self._meter = Meter(self._opened)
             self._open_sinks(stack)
@@ -126,6 +134,7 @@ class Node:
             self._tell(f"in:  {self._feed.uri} ({self._feed.state})")
             self._open_control(stack)  # before torch: two imports at a time would hold up the first frames
             self._stage = stack.enter_context(closing(Stage(self.config, self.board)))
+            stack.callback(self._looks.close)  # before the rooms: the OpenGL context may be one's own
             self._loop()
             return self._summary()
 
@@ -228,7 +237,7 @@ class Node:
         if lost and self.config.on_loss == "bypass":
             params = dataclasses.replace(params, show="input")
         start = time.monotonic()
-        picture = pipeline.step(frame, params, start)
+        picture = self._looks(lambda turned: pipeline.step(frame, turned, start), params, start)
         self._meter.steps.add(time.monotonic() - start)
         return picture
 

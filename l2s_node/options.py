@@ -77,6 +77,12 @@ def _add_play(p: argparse.ArgumentParser) -> None:
         default=[],
         help="a knob to start with, over the preset's; repeat for several (l2s list knobs)",
     )
+    g.add_argument(
+        "--looks",
+        metavar="DIR",
+        action="append",
+        help=f"folder of more looks, ISF shaders (beside the bundled and {home() / 'looks'}); repeat for several",
+    )
     g.add_argument("--osc", metavar="PORT", help="UDP port of OSC (7400; 0 for none)")
     g.add_argument("--osc-feedback", metavar="HOST:PORT", help="where state is sent to (127.0.0.1 and OSC port + 1)")
     g.add_argument("--panel", metavar="PORT", help="port of the page with input and output (7480; 0 for none)")
@@ -93,11 +99,11 @@ def _add_play(p: argparse.ArgumentParser) -> None:
 
 
 def _add_list(verbs: Verbs) -> None:  # type: ignore[valid-type]
-    p = _verb(verbs, "list", "sources, sinks, worlds, engines, devices, knobs: what is here, and why not")
+    p = _verb(verbs, "list", "sources, sinks, worlds, looks, engines, devices, knobs: what is here, and why not")
     p.add_argument(
         "what",
         nargs="?",
-        choices=("sources", "sinks", "worlds", "engines", "devices", "knobs"),
+        choices=("sources", "sinks", "worlds", "looks", "engines", "devices", "knobs"),
         help="only this (all but the knobs)",
     )
 
@@ -121,6 +127,7 @@ def _add_apply(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("--set", metavar="KNOB=VALUE", action="append", default=[], help="a knob; repeat for several")
     p.add_argument("--output-size", metavar="WxH|same", help="size of the results (same: as the inputs)")
     p.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on (auto: 256 on the short side)")
+    p.add_argument("--looks", metavar="DIR", action="append", help="folder of more looks; repeat for several")
     p.add_argument("--device", choices=DEVICES, help="processor of the world (auto; with --raw cpu)")
     p.add_argument("--engine", choices=ENGINES, help="what runs the world (auto; with --raw the bare network, float32)")
     p.add_argument(

@@ -476,7 +476,8 @@ class ReadBack:
         newest, former = self._slots
         self.taken += 1
         taken = newest
-        if not newest.arrive(self._patience if former.shape == newest.shape else None):
+        same = former.shape == newest.shape
+        if not newest.arrive(self._patience if same else None) and same:
             self.late += 1
             taken = former
             former.arrive(None)

@@ -16,8 +16,10 @@ import pytest
 from small_worlds import make_world
 
 from l2s_node.cli import VERBS, knobs, main
+from l2s_node.config import looks_folders
 from l2s_node.errors import ConfigError
 from l2s_node.params import KNOBS
+from l2s_node.picture.looks import Library
 
 SUMMARY = {
     "seconds", "frames_in", "frames_out", "repeated", "dropped_input", "dropped_output", "fps", "step_ms_mean",
@@ -142,12 +144,21 @@ def test_list_says_what_is_here_and_why_not(home: Path, capsys: pytest.CaptureFi
     assert call("list") == 0
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if not line.startswith(" ")]
-    assert headings == ["sources:", "sinks:", "worlds:", "engines:", "devices:"]
+    assert headings == ["sources:", "sinks:", "worlds:", "looks:", "engines:", "devices:"]
     for row in ("  pattern:table", "  null:", "  eager"):
         assert row in lines
     assert any(re.match(r"  pattern: +not here: a pattern only makes pictures", line) for line in lines)
     assert any(re.match(r"  moss/small +shuffle, 64 pixels, ", line) for line in lines)
     assert any(re.match(r"  cpu +\S", line) for line in lines)
+    assert any(re.match(r"  grain +Film grain .*\(amount, ", line) for line in lines)
+
+
+def test_list_looks_tells_of_those_that_cant_be_read(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "looks").mkdir()
+    (home / "looks" / "Mine.fs").write_text('/*{"INPUTS": [{"NAME": "x"}]}*/')
+    assert call("list", "looks") == 0
+    assert re.search(r"mine +can't play: .*Mine.fs: the input x is of the unknown TYPE", capsys.readouterr().out)
+    (home / "looks" / "Mine.fs").unlink()
 
 
 def test_list_of_worlds_tells_of_those_that_cant_play(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,8 +176,9 @@ def test_list_knobs_is_the_whole_table(capsys: pytest.CaptureFixture[str]) -> No
     assert call("list", "knobs") == 0
     heading, *rows = capsys.readouterr().out.splitlines()
     assert heading.split() == ["address", "type", "range", "default", "change", "what", "it", "does"]
-    assert len(rows) == len(KNOBS)
-    for row, knob in zip(rows, KNOBS, strict=True):
+    table = Library(looks_folders()).knobs()
+    assert len(rows) == len(table) > len(KNOBS)
+    for row, knob in zip(rows, table.values(), strict=True):
         assert row.startswith(f"/l2s/{knob.name} ") and row.endswith(knob.help) and knob.range_text() in row
 
 

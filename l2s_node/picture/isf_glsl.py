@@ -13,7 +13,6 @@ from l2s_node.picture.isf import IMAGES, Shader
 VERSION = 330
 """Every driver has it, and a name may be called ``sample`` or ``patch`` in it."""
 _UNIFORMS = """\
-uniform int PASSINDEX;
 uniform vec2 RENDERSIZE;
 uniform float TIME;
 uniform float TIMEDELTA;
@@ -57,11 +56,11 @@ CORNERS = 4
 """Vertices of a triangle strip that a pass is drawn with; there are no attributes."""
 
 
-def fragment(shader: Shader, version: int = VERSION) -> str:
-    """The fragment shader of all passes of `shader`, in GLSL of `version`."""
+def fragment(shader: Shader, version: int = VERSION, only: int | None = None) -> str:
+    """The fragment shader of all passes of `shader`, or of that of the index `only`, in GLSL of `version`."""
     parts = (
         f"#version {version} core\n",
-        _declarations(shader),
+        _declarations(shader, only),
         _FRAGMENT_START,
         _FUNCTIONS,
         _BIASED,
@@ -70,18 +69,24 @@ def fragment(shader: Shader, version: int = VERSION) -> str:
     return "".join(parts)
 
 
-def vertex(shader: Shader, version: int = VERSION) -> str:
-    """The vertex shader: the file's own, or the corners of the picture."""
+def vertex(shader: Shader, version: int = VERSION, only: int | None = None) -> str:
+    """The vertex shader likewise: the file's own, or the corners of the picture."""
     own = "void main() { isf_vertShaderInit(); }\n" if shader.vertex is None else _authors(shader.vertex, 1)
-    return "".join((f"#version {version} core\n", _declarations(shader), _VERTEX_START, _FUNCTIONS, own))
+    return "".join((f"#version {version} core\n", _declarations(shader, only), _VERTEX_START, _FUNCTIONS, own))
 
 
-def _declarations(shader: Shader) -> str:
+def _declarations(shader: Shader, only: int | None) -> str:
+    index = "uniform int PASSINDEX;\n" if only is None else f"const int PASSINDEX = {only};\n"
     plain = [f"uniform {_TYPES[each.type]} {each.name};" for each in shader.inputs if each.type in _TYPES]
     samplers = [each.name for each in shader.inputs if each.type in IMAGES] + list(shader.targets)
     samplers += list(shader.images)
     wanted = shader.fragment + (shader.vertex or "")
-    return _UNIFORMS + "".join(f"{line}\n" for line in plain) + "".join(_sampler(name, wanted) for name in samplers)
+    return (
+        index
+        + _UNIFORMS
+        + "".join(f"{line}\n" for line in plain)
+        + "".join(_sampler(name, wanted) for name in samplers)
+    )
 
 
 def _sampler(name: str, wanted: str) -> str:

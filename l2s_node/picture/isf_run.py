@@ -16,6 +16,8 @@ from l2s_node.picture.isf import IMAGES, VERTEX_SUFFIX, Pass
 from l2s_node.picture.looks import Look, Numbers
 from l2s_node.texture import GL, Copier, Image, Program, ShaderError, Target
 
+SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader", "Apple Software Renderer")
+"""Renderers that run every branch of a shader for every pixel. There each pass is compiled for itself."""
 MAX_SIDE = 8192
 """Pixels on a side of a buffer, whatever its expression says."""
 
@@ -38,7 +40,8 @@ class Running:
         """
         self.look = look
         self._gl, self._copier = gl, copier
-        self._program = _compiled(gl, look)
+        self._programs = _compiled(gl, look)
+        self._read = frozenset[str]().union(*(program.uniforms for program in self._programs))
         self._black = Image(gl, (1, 1))
         self._black.write(np.zeros((1, 1, 4), np.uint8))
         self._images = {name: _image(gl, pixels) for name, pixels in look.images.items()}
@@ -70,9 +73,9 @@ class Running:
         for index, part in enumerate(self.look.shader.passes):
             uniforms["PASSINDEX"] = index
             if part.target:
-                self._draw_buffer(part, _size(part, target.size, {**numbers, **sizes}), uniforms)
+                self._draw_buffer(index, _size(part, target.size, {**numbers, **sizes}), uniforms)
             else:
-                self._run(target, uniforms)
+                self._run(index, target, uniforms)
         if last := self.look.shader.passes[-1].target:
             self._copier.copy(self._buffers[last].front.texture, target)
         self._frame += 1
@@ -90,29 +93,31 @@ class Running:
         self._events = former._events
         for part in self.look.shader.passes:
             buffer = former._buffers.get(part.target)
-            if part.persistent and buffer is not None and buffer.fits(part, part.target in self._program.uniforms):
+            if part.persistent and buffer is not None and buffer.fits(part, part.target in self._read):
                 self._buffers[part.target] = former._buffers.pop(part.target)
 
     def release(self) -> None:
         self.rest()
-        self._program.release()
+        for program in set(self._programs):
+            program.release()
         for image in (self._black, *self._images.values()):
             image.release()
 
-    def _draw_buffer(self, part: Pass, size: Size, uniforms: Mapping[str, Uniform]) -> None:
+    def _draw_buffer(self, index: int, size: Size, uniforms: Mapping[str, Uniform]) -> None:
+        part = self.look.shader.passes[index]
         buffer = self._buffers.get(part.target)
         if buffer is None:
-            buffer = _Buffer(self._gl, part, size, part.target in self._program.uniforms)
+            buffer = _Buffer(self._gl, part, size, part.target in self._read)
             self._buffers[part.target] = buffer
         buffer.resize(size, self._copier)
-        self._run(buffer.back, uniforms)
+        self._run(index, buffer.back, uniforms)
         buffer.swap()
 
-    def _run(self, target: Target, uniforms: Mapping[str, Uniform]) -> None:
+    def _run(self, index: int, target: Target, uniforms: Mapping[str, Uniform]) -> None:
         buffers: dict[str, Uniform] = {name: self._black.texture for name in self.look.shader.targets}
         buffers.update({name: buffer.front.texture for name, buffer in self._buffers.items()})
         width, height = target.size
-        self._program.run(target, {**uniforms, **buffers, "RENDERSIZE": (float(width), float(height))})
+        self._programs[index].run(target, {**uniforms, **buffers, "RENDERSIZE": (float(width), float(height))})
 
     def _pictures(self, picture: Texture) -> dict[str, Texture]:
         """Every image input shows the picture; those of sound hear nothing."""
@@ -173,18 +178,18 @@ class _Buffer:
             self.back.release()
 
 
-def _compiled(gl: GL, look: Look) -> Program:
-    """In GLSL that names may be freer in, or, where that is refused, in the newest that there is.
+def _compiled(gl: GL, look: Look) -> list[Program]:
+    """The program of every pass, in GLSL that leaves names free; where that is refused, in the newest that there is.
 
     Some files need what came later (an int returned as a float), none needs both.
     """
     newest = min(gl.ctx.version_code, 450)
     try:
-        return _program(gl, look, isf_glsl.VERSION)
+        return _programs(gl, look, isf_glsl.VERSION)
     except ShaderError as err:
         if newest > isf_glsl.VERSION:
             try:
-                return _program(gl, look, newest)
+                return _programs(gl, look, newest)
             except ShaderError:
                 pass  # it is the first complaint that the author understands
         path = look.shader.path
@@ -194,9 +199,17 @@ def _compiled(gl: GL, look: Look) -> Program:
         raise LookError(f"{path}{f', line {line}' if line else ''}: {text}") from err
 
 
-def _program(gl: GL, look: Look, version: int) -> Program:
+def _programs(gl: GL, look: Look, version: int) -> list[Program]:
+    passes = len(look.shader.passes)
+    if passes > 1 and gl.renderer.startswith(SOFTWARE):
+        return [_program(gl, look, version, only) for only in range(passes)]
+    return [_program(gl, look, version, None)] * passes
+
+
+def _program(gl: GL, look: Look, version: int, only: int | None) -> Program:
     shader = look.shader
-    return Program(gl, isf_glsl.fragment(shader, version), isf_glsl.vertex(shader, version), shader.path.name)
+    fragment, vertex = isf_glsl.fragment(shader, version, only), isf_glsl.vertex(shader, version, only)
+    return Program(gl, fragment, vertex, shader.path.name)
 
 
 def _image(gl: GL, pixels: np.ndarray) -> Image:

@@ -8,21 +8,25 @@ effects, and a list of names does for one as well.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from l2s_node.errors import LookError
-from l2s_node.params import KNOB, Board, Kind, Knob, Value
+from l2s_node.frame import Frame
+from l2s_node.params import KNOB, Board, Kind, Knob, Params, Value
 from l2s_node.picture import isf
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from l2s_node.picture.post import Post
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +101,39 @@ def _knob(name: str, each: isf.Input) -> Knob:
     return Knob(name, kind, _default(each), each.low, each.high, help=help)
 
 
+class Overlay:
+    """A frame's way, and the looks over it. OpenGL is first touched by a call with a look on, on that call's thread."""
+
+    def __init__(self, library: Library, patience: float | None = None) -> None:
+        """`patience`: seconds that a picture is waited for; None is what suits a show. See `post.Post`."""
+        self._library = library
+        self._patience = patience
+        self._post: Post | None = None
+
+    def __call__(self, step: Callable[[Params], Frame], params: Params, now: float) -> Frame:
+        """What `step` makes of `params`, through the looks; the fade to black comes after them."""
+        if params.look and self._post is None:
+            from l2s_node.picture.post import PATIENCE, Post
+
+            self._post = Post(self._library, PATIENCE if self._patience is None else self._patience)
+        if self._post is None or not self._post.on(params):
+            return step(params)
+        return self._post.through(step(dataclasses.replace(params, fade=0.0)), params, now)
+
+    def rest(self) -> None:
+        """Forget what was played."""
+        if self._post is not None:
+            self._post.rest()
+
+    def close(self) -> None:
+        """Release what was made in the OpenGL context."""
+        if self._post is not None:
+            if self._post.late:
+                log.info("looks: %d pictures were not drawn in time and went out one frame later", self._post.late)
+            self._post.close()
+            self._post = None
+
+
 class Library:
     """The looks in some folders; kept up to date by a thread of its own, ``l2s-looks``, once it is started.
 
@@ -105,11 +142,12 @@ class Library:
         broken: what can't be read, and why, by name.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        """Read what is there; what can't be read is one sentence in the log."""
+    def __init__(self, folders: Iterable[Path], quiet: bool = False) -> None:
+        """Read what is there; what can't be read is one sentence in the log, unless it is `quiet`."""
         self.looks: Mapping[str, Look] = MappingProxyType({})
         self.broken: Mapping[str, str] = MappingProxyType({})
         self._folders = tuple(folders)
+        self._quiet = quiet
         self._seen: dict[str, Signature] = {}
         self._boards: list[Board] = []
         self._stop = threading.Event()
@@ -117,8 +155,8 @@ class Library:
         self.refresh()
 
     def knobs(self) -> dict[str, Knob]:
-        """The knob ``look`` with all names, and the knobs of every look."""
-        table = {"look": _list_of(self.looks)}
+        """All knobs: those of the node, among them ``look`` with all names, and those of every look."""
+        table = {**KNOB, "look": _list_of(self.looks)}
         table.update({knob.name: knob for look in self.looks.values() for knob in look.knobs()})
         return table
 
@@ -155,7 +193,8 @@ class Library:
             except LookError as err:
                 self._seen[name] = signature
                 broken[name] = str(err)
-                log.error("%s%s", err, "; its last good version goes on playing" if name in looks else "")
+                if not self._quiet:
+                    log.error("%s%s", err, "; its last good version goes on playing" if name in looks else "")
                 continue
             changed.append(look)
             if name in looks:

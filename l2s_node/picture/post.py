@@ -66,16 +66,19 @@ class Post:
         The first one that does makes the OpenGL context, if nothing else has.
         """
         playable = bool(params.look) and params.show not in ("input", "conditioned") and self._opened()
-        if not playable and self._stage is not None:
-            self._stage.rest()
+        if not playable:
+            self.rest()
         return playable
 
     def through(self, frame: Frame, params: Params, now: float) -> Frame:
-        """`frame`, UYVY or UYVA to which `params.fade` was not applied, through the looks that are `on`, and faded.
+        """`frame`, to which `params.fade` was not applied, through the looks that are `on`, and faded.
 
-        Its planes stay valid for the next two calls, like those of `pipeline.Pipeline.step`.
+        UYVY or UYVA, whose planes stay valid for the next two calls like those of `pipeline.Pipeline.step`; or with a
+        texture, which is valid until the next call.
         """
         assert self._stage is not None, "on() comes first"
+        if frame.texture is not None:
+            return dataclasses.replace(frame, texture=self.over(frame.texture, params, now))
         picture = self._stage.over(self._stage.upload(frame), self._chain(params), params, now)
         return self._stage.download(self._stage.faded(picture, 1 - params.fade), frame)
 
@@ -84,6 +87,11 @@ class Post:
         assert self._stage is not None, "on() comes first"
         seen = self._stage.over(picture, self._chain(params), params, now)
         return self._stage.faded(seen, 1 - params.fade)
+
+    def rest(self) -> None:
+        """Forget what was played; the next look begins anew."""
+        if self._stage is not None:
+            self._stage.rest()
 
     def close(self) -> None:
         """Release what was made in the OpenGL context; the context itself is `texture.close`'s."""

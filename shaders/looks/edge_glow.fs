@@ -5,9 +5,9 @@
   "CATEGORIES": ["Stylize", "Glow"],
   "INPUTS": [
     {"NAME": "inputImage", "TYPE": "image"},
-    {"NAME": "amount", "LABEL": "how strong the lines are", "TYPE": "float", "DEFAULT": 1.0, "MIN": 0, "MAX": 3},
+    {"NAME": "amount", "LABEL": "how strong the lines are", "TYPE": "float", "DEFAULT": 1.4, "MIN": 0, "MAX": 3},
     {"NAME": "picture", "LABEL": "how much of the picture stays", "TYPE": "float", "DEFAULT": 0.35, "MIN": 0, "MAX": 1},
-    {"NAME": "threshold", "LABEL": "weaker edges are left out", "TYPE": "float", "DEFAULT": 0.18, "MIN": 0, "MAX": 1},
+    {"NAME": "threshold", "LABEL": "weaker edges are left out", "TYPE": "float", "DEFAULT": 0.08, "MIN": 0, "MAX": 1},
     {"NAME": "width", "LABEL": "of a line, in pixels of a 1080 lines picture", "TYPE": "float", "DEFAULT": 3, "MIN": 1, "MAX": 12},
     {"NAME": "glow", "LABEL": "light around the lines", "TYPE": "float", "DEFAULT": 0.9, "MIN": 0, "MAX": 2},
     {"NAME": "own", "LABEL": "0 the colour below, 1 the picture's own", "TYPE": "float", "DEFAULT": 0.65, "MIN": 0, "MAX": 1},
@@ -33,7 +33,7 @@ vec3 edges(vec2 at) {
     vec3 up = (nw + 2.0 * n + ne) - (sw + 2.0 * s + se);
     vec3 steep = sqrt(across * across + up * up) * 0.5;
     float strength = max(steep.r, max(steep.g, steep.b));
-    strength = smoothstep(threshold, threshold + 0.45, strength);
+    strength = smoothstep(threshold, threshold + 0.35, strength);
     vec3 around = max(max(max(n, s), max(e, w)), here);
     float top = max(max(around.r, max(around.g, around.b)), 0.001);
     vec3 vivid = pow(around / top, vec3(1.8));

@@ -5,8 +5,8 @@
   "CATEGORIES": ["Glow", "Feedback"],
   "INPUTS": [
     {"NAME": "inputImage", "TYPE": "image"},
-    {"NAME": "amount", "LABEL": "how strong the glow is", "TYPE": "float", "DEFAULT": 0.8, "MIN": 0, "MAX": 2},
-    {"NAME": "threshold", "LABEL": "what is darker doesn't glow", "TYPE": "float", "DEFAULT": 0.45, "MIN": 0, "MAX": 1},
+    {"NAME": "amount", "LABEL": "how strong the glow is", "TYPE": "float", "DEFAULT": 0.7, "MIN": 0, "MAX": 2},
+    {"NAME": "threshold", "LABEL": "what is darker doesn't glow", "TYPE": "float", "DEFAULT": 0.6, "MIN": 0, "MAX": 1},
     {"NAME": "radius", "LABEL": "how far it reaches", "TYPE": "float", "DEFAULT": 0.5, "MIN": 0, "MAX": 1},
     {"NAME": "linger", "LABEL": "seconds that it takes to fade", "TYPE": "float", "DEFAULT": 0.6, "MIN": 0, "MAX": 5},
     {"NAME": "drift", "LABEL": "outwards (or inwards) while it fades", "TYPE": "float", "DEFAULT": 0.25, "MIN": -1, "MAX": 1},
@@ -17,6 +17,7 @@
     {"TARGET": "fine", "WIDTH": "ceil($WIDTH / 4.0)", "HEIGHT": "ceil($HEIGHT / 4.0)"},
     {"TARGET": "across", "WIDTH": "ceil($WIDTH / 8.0)", "HEIGHT": "ceil($HEIGHT / 8.0)", "FLOAT": true},
     {"TARGET": "glow", "WIDTH": "ceil($WIDTH / 8.0)", "HEIGHT": "ceil($HEIGHT / 8.0)", "FLOAT": true, "PERSISTENT": true},
+    {"TARGET": "shown", "WIDTH": "ceil($WIDTH / 8.0)", "HEIGHT": "ceil($HEIGHT / 8.0)"},
     {}
   ]
 }*/
@@ -70,11 +71,12 @@ void main() {
         float keep = linger > 0.0 && FRAMEINDEX > 0 ? exp(-TIMEDELTA / linger) : 0.0;
         vec3 old = IMG_NORM_PIXEL(glow, former(at)).rgb * keep;
         gl_FragColor = vec4(max(light, old), 1.0);
+    } else if (PASSINDEX == 3) {
+        vec3 added = IMG_NORM_PIXEL(glow, at).rgb * tint.rgb * amount * 1.6;
+        gl_FragColor = vec4(sqrt(1.0 - exp(-added)), 1.0);
     } else {
         vec4 seen = IMG_NORM_PIXEL(inputImage, at);
-        vec3 added = IMG_NORM_PIXEL(glow, at).rgb * tint.rgb * amount * 1.6;
-        vec3 light = seen.rgb * seen.rgb + added;
-        light = 1.0 - (1.0 - min(seen.rgb * seen.rgb, 1.0)) * exp(-added);
-        gl_FragColor = vec4(sqrt(light), seen.a);
+        vec3 added = IMG_NORM_PIXEL(shown, at).rgb;
+        gl_FragColor = vec4(sqrt(1.0 - (1.0 - seen.rgb * seen.rgb) * (1.0 - added * added)), seen.a);
     }
 }
