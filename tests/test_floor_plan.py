@@ -17,7 +17,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"texture"},
     {"video", "picture", "models", "meter", "machine", "options", "packages"},
     {"control", "train", "reader"},
-    {"pipeline", "feed"},
+    {"pipeline", "feed", "outlet"},
     {"cuda_graph"},
     {"loader"},
     {"stage"},
@@ -55,6 +55,8 @@ NO_TORCH = (
     "config.py",
     "reader.py",
     "texture.py",
+    "outlet.py",
+    "picture/packing.py",
 )
 
 

@@ -21,9 +21,9 @@ from l2s_node.errors import LookError
 from l2s_node.frame import Frame, Texture, page_aligned
 from l2s_node.params import Params
 from l2s_node.picture import colour
-from l2s_node.picture.gl import Packer, Unpacker
 from l2s_node.picture.isf_run import Running
 from l2s_node.picture.looks import Library, Look
+from l2s_node.picture.packing import Packer, Unpacker
 from l2s_node.texture import GL, Copier, Program, Target, TextureError
 
 log = logging.getLogger(__name__)

@@ -161,7 +161,7 @@ def test_rgb_is_what_uyvy_is_with_all_of_its_colour() -> None:
 @pytest.mark.parametrize("standard", ["bt601", "bt709"])
 @pytest.mark.parametrize("size", [(64, 36), (2, 2), (98, 33), (1280, 720)])
 def test_bytes_to_a_texture_and_back(gl: GL, size: tuple[int, int], standard: str) -> None:
-    from l2s_node.picture.gl import Packer, Unpacker
+    from l2s_node.picture.packing import Packer, Unpacker
 
     frame = noise(PixelFormat.UYVA, size, smooth=2)
     unpacker, packer = Unpacker(gl), Packer(gl)
