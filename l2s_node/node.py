@@ -41,6 +41,7 @@ from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.loader import find
 from l2s_node.machine import reach
 from l2s_node.meter import Meter
+from l2s_node.outlet import Outlet, takes_textures
 from l2s_node.params import Board, Params
 from l2s_node.picture.looks import Library, Overlay
 from l2s_node.stage import Stage, world_names
@@ -86,6 +87,7 @@ class Node:
         self._library = Library(looks_folders(config.looks))
         self._library.join(self.board)
         self._looks = Overlay(self._library)
+        self._outlet = Outlet()
         self._presets = Presets(preset_folders(), world_names, lambda: self.board.knobs)
         if config.preset:
             self._presets.load(config.preset, self.board)
@@ -134,6 +136,7 @@ class Node:
             self._tell(f"in:  {self._feed.uri} ({self._feed.state})")
             self._open_control(stack)  # before torch: two imports at a time would hold up the first frames
             self._stage = stack.enter_context(closing(Stage(self.config, self.board)))
+            stack.callback(self._outlet.close)
             stack.callback(self._looks.close)  # before the rooms: the OpenGL context may be one's own
             self._loop()
             return self._summary()
@@ -236,6 +239,7 @@ class Node:
             return self._blank(frame.size if frame else self._options.size)
         if lost and self.config.on_loss == "bypass":
             params = dataclasses.replace(params, show="input")
+        pipeline.textures = any(takes_textures(sink) for sink in self._sinks)
         start = time.monotonic()
         picture = self._looks(lambda turned: pipeline.step(frame, turned, start), params, start)
         self._meter.steps.add(time.monotonic() - start)
@@ -254,15 +258,15 @@ class Node:
         """Hand `picture`, made of `frame`, to every sink; a recording waits until the first input is there."""
         self._write(picture, self._feed.rate, [sink for sink in self._sinks if sink.live or frame])
         self._meter.sent(time.monotonic(), frame.seconds if frame and self._feed.new else None)
-        if self._panel is not None:
-            self._panel.show(frame or picture, picture)
+        if self._panel is not None and self._panel.watching:
+            self._panel.show(self._outlet.preview(frame or picture), self._outlet.preview(picture))
 
     def _write(self, picture: Frame, rate: Fraction, sinks: list[Sink]) -> None:
-        outgoing = dataclasses.replace(picture, number=self._sent, rate=rate)
+        self._outlet.put(dataclasses.replace(picture, number=self._sent, rate=rate))
         self._sent += 1
         for sink in sinks:
             try:
-                sink.write(_as_taken(outgoing, sink.format))
+                sink.write(self._outlet.taken(sink))
             except RoomError as err:
                 self._sinks.remove(sink)
                 self._gone.append(sink)
@@ -314,10 +318,3 @@ class Node:
             "engine": playing.engine if playing else "",
             "engine_reason": playing.reason if playing else "",
         }
-
-
-def _as_taken(frame: Frame, fmt: PixelFormat) -> Frame:
-    """`frame` for a sink that takes `fmt`: alpha is left away where it takes none (UYVY is UYVA's first plane)."""
-    if frame.format is PixelFormat.UYVA and fmt is PixelFormat.UYVY:
-        return dataclasses.replace(frame, planes=frame.planes[:1], format=PixelFormat.UYVY)
-    return frame

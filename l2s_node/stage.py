@@ -68,6 +68,8 @@ class Stage:
         self._loader.close()
         for loaded in [*self._retired, *([self.playing] if self.playing else [])]:
             loaded.close()
+        if self.pipeline is not None:
+            self.pipeline.close()
 
     def _ask(self, wanted: Request) -> None:
         """Ask once for another world or size, or for another canvas where the input's shape wants one."""
