@@ -14,7 +14,7 @@ from typing import Any
 
 from l2s_node.config import home, load
 from l2s_node.errors import ConfigError, L2SError
-from l2s_node.options import parser
+from l2s_node.options import BENCHES, parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,12 +91,41 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from l2s_node.bench import bench
+    from l2s_node.bench import bench, plot
 
     logging.getLogger("l2s_node").setLevel(logging.ERROR)  # which engine runs is in the rows
-    measured = bench(args.what, args.seconds, _say)
+    wanted = args.what or ["all"]
+    unknown = [what for what in wanted if what not in (*BENCHES, "all")]
+    if unknown:
+        raise ConfigError(f"there is no l2s bench {unknown[0]}: there are {', '.join(BENCHES)} and all")
+    measured = bench(BENCHES if "all" in wanted else wanted, args.seconds, _say)
     if args.json:
         _write(args.json, json.dumps(measured, indent=2) + "\n")
+    if args.plot:
+        _write(args.plot, plot(measured))
+    return 0
+
+
+def _latency(args: argparse.Namespace) -> int:
+    from l2s_node.chart import histogram
+    from l2s_node.latency import latency
+
+    logging.getLogger("l2s_node").setLevel(logging.WARNING)
+    asked = load(None, {"source": args.back, "sinks": args.to, "fps": args.fps, "output_size": args.size,
+                        "osc_feedback": args.osc, "name": args.name})  # fmt: skip
+    if asked.fps is None or asked.output_size is None:
+        raise ConfigError("the pictures that are sent need a rate and a size of their own: --fps 60 --size 1280x720")
+    trip = latency(
+        asked.sinks[0], asked.source, seconds=args.seconds, fps=asked.fps, size=asked.output_size,
+        osc=asked.osc_feedback, name=asked.name, say=_say,
+    )  # fmt: skip
+    for line in trip.lines():
+        _say(line)
+    if args.json:
+        _write(args.json, json.dumps(trip.as_dict(), indent=2) + "\n")
+    if args.plot:
+        marks = {f"p{q}": trip.percentile(q) for q in (50, 95, 99)}
+        _write(args.plot, histogram(trip.milliseconds, marks, f"Round trip, {trip.way}", "ms"))
     return 0
 
 
@@ -145,5 +174,6 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": _doctor,
     "apply": _apply,
     "bench": _bench,
+    "latency": _latency,
     "train": _train,
 }

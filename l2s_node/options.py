@@ -10,6 +10,9 @@ from l2s_node import __version__
 from l2s_node.config import DEVICES, ENGINES, ON_LOSS, home
 from l2s_node.params import SIZES
 
+BENCHES = tuple(sorted(path.stem for path in (Path(__file__).parent / "bench").glob("[!_]*.py")))
+"""What `l2s bench` can measure: the modules of `bench` that are no helpers."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the whole usage before it."""
@@ -29,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"l2s {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="say more in the log")
     verbs = top.add_subparsers(required=True, metavar="VERB")
-    for add in (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_train):
+    for add in (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_latency, _add_train):
         add(verbs)
     return top
 
@@ -138,10 +141,24 @@ def _add_apply(verbs: Verbs) -> None:  # type: ignore[valid-type]
 
 
 def _add_bench(verbs: Verbs) -> None:  # type: ignore[valid-type]
-    p = _verb(verbs, "bench", "measure this machine, each number beside its baseline in the same run")
-    p.add_argument("what", nargs="?", default="all", choices=("all", "step", "generator", "show", "memory"))
-    p.add_argument("--seconds", type=float, default=10.0, metavar="N", help="length of each live run (10)")
+    p = _verb(verbs, "bench", "measure this machine, each number beside its baseline in the same run", BENCH_EXAMPLES)
+    p.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(BENCHES)}, or all (all)")
+    p.add_argument("--seconds", type=_positive, default=10.0, metavar="N", help="length of each live run (10)")
     p.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers")
+    p.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw them")
+
+
+def _add_latency(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "latency", "how long a picture takes through a node, or any other program", LATENCY_EXAMPLES)
+    p.add_argument("--to", required=True, metavar="URI", help="a sink that the program looks at: ndi:NAME")
+    p.add_argument("--from", dest="back", required=True, metavar="URI", help="what the program sends: ndi:NAME")
+    p.add_argument("--seconds", type=_positive, default=10.0, metavar="N", help="how long to count (10)")
+    p.add_argument("--fps", default="60", metavar="N", help="pictures a second that are sent (60)")
+    p.add_argument("--size", default="1280x720", metavar="WxH", help="of the pictures (1280x720)")
+    p.add_argument("--osc", default="127.0.0.1:7400", metavar="HOST:PORT", help="an l2s node to ask for its own share")
+    p.add_argument("--name", default="l2s", help="that node's name (l2s)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="keep every single number")
+    p.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the histogram")
 
 
 def _add_train(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -192,6 +209,22 @@ examples:
   l2s apply flowers table.jpg hands.mp4 --out flowered
   l2s apply flowers photos --out flowered --set detail=10 --set mix=0.8
 """
+BENCH_EXAMPLES = """\
+Nothing is concluded where the machine was too noisy meanwhile: end other programs, and measure again.
+
+examples:
+  l2s bench frame                                  a picture's whole way here, beside plain PyTorch
+  l2s bench frame engines --json here.json --plot here.svg
+"""
+LATENCY_EXAMPLES = """\
+Sends pictures of black and white blocks that are numbers, and reads them from what comes back, whatever the program
+makes of them: it learns that first, for some ten seconds. THE PICTURE FLICKERS. The same name for both measures NDI
+alone.
+
+examples:
+  l2s run --in ndi:test --out ndi:l2s              in one terminal, and in another:
+  l2s latency --to ndi:test --from ndi:l2s --plot latency.svg
+"""
 TRAIN_EXAMPLES = """\
 examples:
   l2s train photos --name moss                     ten minutes; then: l2s run --in camera:0 --world moss
@@ -216,6 +249,13 @@ def _verb(
     p.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="say more in the log")
     p.set_defaults(verb=name)
     return p
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
 
 
 def _integers(text: str) -> tuple[int, ...]:

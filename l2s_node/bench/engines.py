@@ -1,0 +1,71 @@
+"""Engines: the generator alone, each engine that is here in each of its precisions, beside eager float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import torch
+
+from l2s_node.bench._row import Row, Task, timed, timing
+from l2s_node.bench._worlds import OURS, random_world
+from l2s_node.errors import EngineError
+from l2s_node.loader import draw_field
+from l2s_node.models import engines
+from l2s_node.models.engines import Engine
+from l2s_node.params import SIZES
+
+METHOD = (
+    "single calls of the generator, batch 1, from a tensor on the device to a finished tensor there; random weights; "
+    "against eager torch in float32, the network as it was trained"
+)
+CANVASES = {"cuda": (256, 512, 1024), "cpu": (256,), "mps": (256,)}
+"""Sides of the square canvases by device."""
+GOALS = {
+    ("cuda", "classic", "large", 256): 0.20,
+    ("cuda", OURS, "small", 256): 0.10,
+    ("cuda", OURS, "large", 1024): 1.3,
+}
+"""Milliseconds that the fastest engine should take at most, on one H100."""
+
+
+def rows(task: Task) -> Iterator[Row]:
+    """See `Row`."""
+    for architecture in (OURS, "classic"):
+        for size in SIZES:
+            for side in CANVASES[task.device.type]:
+                yield from _of(architecture, size, side, task.device)
+
+
+def _of(architecture: str, size: str, side: int, device: torch.device) -> Iterator[Row]:
+    x = torch.rand((1, 1, side, side), device=device) * 2 - 1
+    eager = _times("eager", "float32", architecture, size, x)
+    who = f"{'our' if architecture == OURS else architecture} {size} {side}x{side}"
+    goal = GOALS.get((device.type, architecture, size, side))
+    yield timing(f"{who}, eager float32", eager)
+    for name, reason in engines.survey():
+        if reason or name == "eager" or device.type not in engines.room(name).DEVICES:
+            continue
+        for precision in ("float32", "bfloat16", "float16"):
+            times = _times(name, precision, architecture, size, x)
+            if times:
+                yield timing(f"{who}, {name} {precision}", times, "eager float32", eager, goal=goal)
+
+
+def _times(name: str, precision: str, architecture: str, size: str, x: torch.Tensor) -> list[float]:
+    """Milliseconds of single pictures; none where the engine has no such precision here."""
+    generator, card = random_world(architecture, size)
+    height, width = x.shape[2:]
+    draw_field(generator, card, (width, height))
+    try:
+        engine, _ = engines.build(name, generator, card, (1, 1, height, width), x.device, precision)
+    except EngineError:
+        return []
+    with closing(engine):
+        return timed(lambda: _finished(engine, x))
+
+
+def _finished(engine: Engine, x: torch.Tensor) -> None:
+    engine(x)
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
