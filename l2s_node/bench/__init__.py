@@ -40,11 +40,10 @@ def bench(what: Sequence[str], seconds: float, say: Callable[[str], None]) -> di
     device, _ = prepare(RunConfig(source="null:", sinks=("null:",)))
     facts = _machine.facts(device)
     say(f"l2s bench {' '.join(what)}: {_machine.line(facts)}")
-    task = Task(device, seconds)
     runs = []
     for verb in what:
         try:
-            runs.append(_run(verb, task, say))
+            runs.append(_run(verb, Task(device, seconds), say))
         except L2SError as err:
             if len(what) == 1:
                 raise
@@ -62,7 +61,7 @@ def _run(verb: str, task: Task, say: Callable[[str], None]) -> dict[str, Any]:
             rows.append(row)
             say(row.text())
             listener.listen()
-    noise = listener.heard()
+    noise = listener.heard(sum(task.elsewhere))
     say(f"{verb}: {noise.text()}")
     for line in conclusions(rows) if noise.quiet else ():
         say(line)

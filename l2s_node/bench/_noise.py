@@ -88,7 +88,10 @@ class Listener:
         self._times: list[float] = []
         self._shares: list[float] = []
         self._gpu_times: list[float] = []
-        self._pool = ThreadPoolExecutor(self._cores, thread_name_prefix="l2s-spin")
+        self._pools = [
+            ThreadPoolExecutor(1, thread_name_prefix="l2s-spin", initializer=_stay, initargs=(core,))
+            for core in range(self._cores)
+        ]
 
     def __enter__(self) -> Listener:
         self._probe()  # the threads start
@@ -103,15 +106,16 @@ class Listener:
         if kind is None:
             self.listen(BEFORE)
         self._end = _spent()
-        self._pool.shutdown()
+        for pool in self._pools:
+            pool.shutdown()
 
     def listen(self, times: int = BETWEEN) -> None:
         """Time the fixed work so many times."""
         for _ in range(times):
             self._probe()
 
-    def heard(self) -> Noise:
-        """After leaving: what was heard."""
+    def heard(self, elsewhere: float = 0.0) -> Noise:
+        """After leaving: what was heard; `elsewhere` are seconds of processor time that were our own all the same."""
         low, high = np.percentile(self._times, (10, 90))
         gpu = np.percentile(self._gpu_times, (10, 90)) if self._gpu_times else None
         everyone, own, capacity = (end - start for start, end in zip(self._start, self._end, strict=True))
@@ -120,20 +124,26 @@ class Listener:
             round(statistics.median(self._times) * 1e3, 3),
             round(float(high / low), 3),
             round(statistics.median(self._shares), 3),
-            round(max(0.0, everyone - own) / max(capacity, 1e-9), 3),
+            round(max(0.0, everyone - own - elsewhere) / max(capacity, 1e-9), 3),
             None if gpu is None else round(float(gpu[1] / gpu[0]), 3),
         )
 
     def _probe(self) -> None:
         start = time.perf_counter()
-        shares = list(self._pool.map(_work, range(self._cores)))
+        shares = [work.result() for work in [pool.submit(_work) for pool in self._pools]]
         self._times.append(time.perf_counter() - start)
         self._shares.append(min(shares))
         if self._gpu is not None:
             self._gpu_times.append(self._gpu.seconds())
 
 
-def _work(_: int) -> float:
+def _stay(nth: int) -> None:
+    """Keep this thread on the n-th core: else the scheduler may wake two of them on the same."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[nth]})
+
+
+def _work() -> float:
     """Do the fixed work; processor time by wall time."""
     wall, own = time.perf_counter(), time.thread_time()
     hashlib.sha256(WORK)

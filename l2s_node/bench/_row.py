@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,10 +20,13 @@ class Task:
     Attributes:
         device: where worlds play: a GPU if there is one, else the CPU.
         seconds: length of each live run.
+        elsewhere: seconds of processor time of processes that a verb started and that the system doesn't count as
+            ours, because others than we ended them; the verb adds to it.
     """
 
     device: torch.device
     seconds: float
+    elsewhere: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
