@@ -46,11 +46,13 @@ _say = functools.partial(print, flush=True)
 
 def _run(args: argparse.Namespace) -> int:
     from l2s_node.node import Node
+    from l2s_node.trace import tracing
 
-    config = load(args.config, {**_given(args, "config", "set"), "knobs": knobs(args.set) or None})
+    config = load(args.config, {**_given(args, "config", "set", "trace"), "knobs": knobs(args.set) or None})
     if config.summary and not config.summary.absolute().parent.is_dir():
         raise ConfigError(f"can't write {config.summary}: there is no folder {config.summary.absolute().parent}")
-    summary = Node(config, _say).run()
+    with tracing(args.trace):
+        summary = Node(config, _say).run()
     if config.summary:
         _write(config.summary, json.dumps(summary, indent=2) + "\n")
     return 0

@@ -99,6 +99,7 @@ def _add_play(p: argparse.ArgumentParser) -> None:
     g.add_argument("--seconds", metavar="N", help="stop after so long")
     g.add_argument("--frames", metavar="N", help="stop after so many pictures went out")
     g.add_argument("--summary", metavar="FILE", help="write the run's numbers as JSON when it ends")
+    g.add_argument("--trace", metavar="FILE", type=Path, help="write where its time went, for https://ui.perfetto.dev")
 
 
 def _add_list(verbs: Verbs) -> None:  # type: ignore[valid-type]

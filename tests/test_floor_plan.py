@@ -22,7 +22,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"loader"},
     {"stage"},
     {"node"},
-    {"apply", "bench", "doctor", "listing"},
+    {"apply", "bench", "doctor", "listing", "trace"},
     {"cli"},
     {"__main__", "__init__"},
 ]
