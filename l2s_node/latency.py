@@ -47,11 +47,11 @@ DARK, LIGHT = 40, 210
 GRID = (9, 16)
 """Rows and columns of cells that a picture is looked at in, each the mean of `POINTS` by `POINTS` pixels."""
 POINTS = 4
-FLIP = 0.8
+FLIP = 0.6
 """Seconds that all dark or all light is shown."""
 HOLD = 0.1
 """Seconds that each of the blocks to learn from is shown."""
-LEARN, CHECK = 56, 16
+LEARN, CHECK = 44, 12
 """How many blocks at random to learn from, and how many to check what was learnt."""
 RIGHT = 0.98
 """Share of single blocks that must be read rightly in the check."""
