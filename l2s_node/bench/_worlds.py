@@ -15,6 +15,7 @@ from l2s_node.frame import Frame, PixelFormat, page_aligned
 from l2s_node.models import store
 from l2s_node.models.card import ModelCard
 from l2s_node.models.pix2pix import CHANNELS, Generator
+from l2s_node.picture import condition
 
 OURS = "subpixel"
 """The architecture that our own worlds have."""
@@ -29,6 +30,7 @@ def random_world(architecture: str, size: str) -> tuple[Generator, ModelCard]:
         architecture=architecture,
         channels=channels,
         multiple=2 ** len(channels),
+        condition=dict(condition.SETTINGS),
         seed=None if architecture == "classic" else 0,
     )
     torch.manual_seed(0)
