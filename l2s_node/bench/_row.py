@@ -74,7 +74,7 @@ class Row:
         if self.baseline is not None:
             against = f"{self.against}: {self.baseline:.2f} {self.unit} {_between(self.baseline_spread)}".rstrip()
         return (
-            f"{self.what:<46} {self.ours:8.2f} {self.unit:<4} {_between(self.spread):<20} {against}  {self.note}"
+            f"{self.what:<56} {self.ours:8.2f} {self.unit:<4} {_between(self.spread):<20} {against}  {self.note}"
         ).rstrip()
 
     def conclusion(self) -> str:
