@@ -17,7 +17,8 @@ from ndi_loopback import Hosts
 from l2s_node import latency
 from l2s_node.errors import RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
-from l2s_node.latency import CODES, fit, measure, paint, seen
+from l2s_node.latency import measure
+from l2s_node.latency._blocks import CODES, fit, paint, seen
 from l2s_node.video.base import Options
 
 OPTIONS = Options(rate=Fraction(60), size=(320, 180))

@@ -19,22 +19,27 @@ METHOD = (
     "single calls of the generator, batch 1, from a tensor on the device to a finished tensor there; random weights; "
     "against eager torch in float32, the network as it was trained"
 )
-CANVASES = {"cuda": (256, 512, 1024), "cpu": (256,), "mps": (256,)}
-"""Sides of the square canvases by device."""
 GOALS = {
     ("cuda", "classic", "large", 256): 0.20,
     ("cuda", OURS, "small", 256): 0.10,
     ("cuda", OURS, "large", 1024): 1.3,
 }
 """Milliseconds that the fastest engine should take at most, on one H100."""
+ALL = tuple((architecture, size, 256) for architecture in (OURS, "classic") for size in SIZES)
+CASES = {
+    "cuda": (*ALL, (OURS, "large", 512), (OURS, "large", 1024), ("classic", "large", 512)),
+    "cpu": ALL,
+    "mps": ALL,
+}
+"""(architecture, size, side of the square canvas) by device."""
+PRECISIONS = {"cuda": ("float16",), "cpu": ("float32", "bfloat16"), "mps": ("float32", "float16")}
+"""On a GPU each takes the compiler a while, and nobody plays in another."""
 
 
 def rows(task: Task) -> Iterator[Row]:
     """See `Row`."""
-    for architecture in (OURS, "classic"):
-        for size in SIZES:
-            for side in CANVASES[task.device.type]:
-                yield from _of(architecture, size, side, task.device)
+    for architecture, size, side in CASES[task.device.type]:
+        yield from _of(architecture, size, side, task.device)
 
 
 def _of(architecture: str, size: str, side: int, device: torch.device) -> Iterator[Row]:
@@ -46,7 +51,7 @@ def _of(architecture: str, size: str, side: int, device: torch.device) -> Iterat
     for name, reason in engines.survey():
         if reason or name == "eager" or device.type not in engines.room(name).DEVICES:
             continue
-        for precision in ("float32", "bfloat16", "float16"):
+        for precision in PRECISIONS[device.type]:
             times = _times(name, precision, architecture, size, x)
             if times:
                 yield timing(f"{who}, {name} {precision}", times, "eager float32", eager, goal=goal)

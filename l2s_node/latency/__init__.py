@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import socket
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -33,20 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from l2s_node.clock import Ticker
-from l2s_node.control.packet import read_packet, write_message
-from l2s_node.errors import ControlError, RoomError
-from l2s_node.frame import Frame, PixelFormat, blank
+from l2s_node.errors import RoomError
+from l2s_node.frame import PixelFormat
+from l2s_node.latency._ask import Asking
+from l2s_node.latency._blocks import BLOCKS, CODES, Reader, fit, seen
+from l2s_node.latency._send import Log, Sender
 from l2s_node.video import open_sink, open_source
 from l2s_node.video.base import Options, Sink, Source
 
-ACROSS, DOWN = 4, 3
-BLOCKS, BITS = ACROSS * DOWN, 8
-DARK, LIGHT = 40, 210
-"""Luma of the blocks (limited range)."""
-GRID = (9, 16)
-"""Rows and columns of cells that a picture is looked at in, each the mean of `POINTS` by `POINTS` pixels."""
-POINTS = 4
 FLIP = 0.6
 """Seconds that all dark or all light is shown."""
 HOLD = 0.1
@@ -55,28 +47,10 @@ LEARN, CHECK = 44, 12
 """How many blocks at random to learn from, and how many to check what was learnt."""
 RIGHT = 0.98
 """Share of single blocks that must be read rightly in the check."""
-CLEAR = 2.0
-"""How much better the best number must fit than the second best; 6 where every block is read as it was learnt."""
 PATIENCE = 15.0
 """Seconds to wait for the first picture."""
 TRIES = 3
 """How often to learn before giving up: a world may just have been fading in."""
-
-
-def _codes() -> np.ndarray:
-    """``(256, 12)`` of -1 and 1: Hamming's code, shortened to eight bits of data (Hamming 1950)."""
-    places = [n for n in range(1, BLOCKS + 1) if n & (n - 1)]  # those that are no power of two hold data
-    codes = np.zeros((1 << BITS, BLOCKS), np.int8)
-    for number in range(1 << BITS):
-        held = [place for bit, place in enumerate(places) if number >> bit & 1]
-        for place in held:
-            codes[number, place - 1] = 1
-        for check in (1, 2, 4, 8):
-            codes[number, check - 1] = sum(1 for place in held if place & check) % 2
-    return codes * 2 - 1
-
-
-CODES = _codes()
 
 
 @dataclass(slots=True)
@@ -180,7 +154,7 @@ def measure(
     if sink.format not in (PixelFormat.UYVY, PixelFormat.UYVA):
         raise RoomError(f"{sink.uri} takes {sink.format.value}: send to ndi:NAME")
     trip = Trip(f"{sink.uri} … {source.uri}", options.rate, options.size)
-    with closing(_Sender(sink, options)) as sender:
+    with closing(Sender(sink, options)) as sender:
         _arrived(source)
         trip.way = f"{sink.uri} … {source.uri}"
         for left in reversed(range(TRIES)):
@@ -199,118 +173,11 @@ def measure(
     return trip
 
 
-# --- what is sent ----------------------------------------------------------------------------------------------------
-
-
-class _Sender:
-    """Sends pictures of blocks from a thread of its own, ``l2s-send``, until `close`.
-
-    Attributes:
-        log: (when, code of twelve -1 and 1, number or -1) of every picture sent, oldest first.
-    """
-
-    def __init__(self, sink: Sink, options: Options) -> None:
-        self.log: list[tuple[float, np.ndarray, int]] = []
-        self._sink, self._options = sink, options
-        self._code: np.ndarray | None = np.full(BLOCKS, -1, np.int8)
-        self._failed: RoomError | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="l2s-send")
-        self._thread.start()
-
-    def show(self, code: np.ndarray | None) -> None:
-        """From the next picture on: these blocks; None for numbers that count up."""
-        self._code = code
-        if self._failed is not None:
-            raise self._failed
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        width, height = self._options.size
-        planes = [blank(PixelFormat.UYVY, width, height) for _ in range(3)]  # a sink may still be sending the last two
-        ticker, count = Ticker(float(self._options.rate), time.monotonic()), 0
-        while not self._stop.wait(ticker.due(time.monotonic())):
-            ticker.advance(time.monotonic())
-            code, number = self._code, -1
-            if code is None:
-                number = count % len(CODES)
-                code, count = CODES[number], count + 1
-            turn = planes[len(self.log) % 3]
-            paint(turn[0], code)
-            now = time.monotonic()
-            frame = Frame(turn, PixelFormat.UYVY, width, height, now, len(self.log), self._options.rate)
-            self.log.append((now, code, number))
-            try:
-                self._sink.write(frame)
-            except RoomError as err:
-                self._failed = err
-                return
-
-
-def paint(plane: np.ndarray, code: np.ndarray) -> None:
-    """Blocks of `code` (twelve of -1 and 1) onto a UYVY plane ``(h, 2w)``, row by row from the top left."""
-    height, width = plane.shape[0], plane.shape[1] // 2
-    for block, sign in enumerate(code):
-        y, x = divmod(block, ACROSS)
-        rows = slice(height * y // DOWN, height * (y + 1) // DOWN)
-        plane[rows, 2 * (width * x // ACROSS) + 1 : 2 * (width * (x + 1) // ACROSS) : 2] = LIGHT if sign > 0 else DARK
-
-
 # --- what comes back -------------------------------------------------------------------------------------------------
-
-
-def seen(frame: Frame) -> np.ndarray:
-    """What `frame` looks like from afar: float32, 0…255, `GRID` cells of one to four channels in a row."""
-    rows = _points(frame.height, GRID[0])
-    if frame.format in (PixelFormat.UYVY, PixelFormat.UYVA):
-        pixels = frame.planes[0].reshape(frame.height, -1, 4)[np.ix_(rows, _points(frame.width // 2, GRID[1]))]
-    elif frame.format.is_rgb:
-        pixels = frame.planes[0][np.ix_(rows, _points(frame.width, GRID[1]))][..., :3]
-    else:
-        pixels = frame.planes[0][np.ix_(rows, _points(frame.width, GRID[1]))][..., None]
-    cells = pixels.reshape(GRID[0], POINTS, GRID[1], POINTS, -1).mean((1, 3), dtype=np.float32)
-    look: np.ndarray = cells.ravel()
-    return look
-
-
-def _points(length: int, cells: int) -> np.ndarray:
-    return ((np.arange(cells * POINTS) + 0.5) * length / (cells * POINTS)).astype(np.intp)
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """What was learnt.
-
-    Attributes:
-        mean: what a picture looks like on the average.
-        weights: ``(features, 12)``: sums of these over what differs from it, near -1 or 1, are the blocks.
-        way: seconds from a picture sent to what came of it, roughly.
-        right: share of single blocks that were read rightly where they were known.
-    """
-
-    mean: np.ndarray
-    weights: np.ndarray
-    way: float
-    right: float = 0.0
-
-    def blocks(self, look: np.ndarray) -> np.ndarray:
-        found: np.ndarray = (look - self.mean) @ self.weights
-        return found
-
-    def number(self, look: np.ndarray) -> int | None:
-        """The number that it shows; None if that isn't clear."""
-        fits = CODES @ np.clip(self.blocks(look), -1.5, 1.5)
-        second, best = np.argsort(fits)[-2:]
-        return int(best) if fits[best] - fits[second] >= CLEAR else None
 
 
 Look = tuple[float, np.ndarray]
 """When it came, and what it looked like."""
-Log = list[tuple[float, np.ndarray, int]]
-"""What was sent: when, blocks, number or -1."""
 
 
 def _arrived(source: Source) -> None:
@@ -333,7 +200,7 @@ def _watch(source: Source, seconds: float) -> list[Look]:
     return found
 
 
-def _learn(sender: _Sender, source: Source) -> Reader:
+def _learn(sender: Sender, source: Source) -> Reader:
     way = _way(sender, source)
     rng = np.random.default_rng(0)
     looks: list[Look] = []
@@ -356,7 +223,7 @@ def _learn(sender: _Sender, source: Source) -> Reader:
     return Reader(reader.mean, reader.weights, way, right)
 
 
-def _way(sender: _Sender, source: Source) -> float:
+def _way(sender: Sender, source: Source) -> float:
     """Seconds until what comes back follows all dark and all light, halfway, the median of four changes."""
     shown: list[tuple[float, list[Look]]] = []
     for sign in (-1, 1, -1, 1, -1):
@@ -395,17 +262,7 @@ def _paired(
     return pairs
 
 
-def fit(looks: list[np.ndarray], codes: list[np.ndarray], way: float = 0.0) -> Reader:
-    """Ridge regression of the blocks on what came back, in its dual form: fewer pictures than features."""
-    x, y = np.array(looks, np.float64), np.array(codes, np.float64)
-    mean = x.mean(0)
-    x -= mean
-    products = x @ x.T
-    products[np.diag_indices_from(products)] += 1e-2 * np.trace(products) / len(products) + 1e-9
-    return Reader(mean, x.T @ np.linalg.solve(products, y), way)
-
-
-def _count(sender: _Sender, source: Source, reader: Reader, seconds: float, trip: Trip, ask: Asking | None) -> None:
+def _count(sender: Sender, source: Source, reader: Reader, seconds: float, trip: Trip, ask: Asking | None) -> None:
     """Fill `trip`."""
     first = len(sender.log)
     sender.show(None)
@@ -437,40 +294,3 @@ def _newest(log: Log, first: int, number: int) -> int | None:
         if log[index][2] == number:
             return index
     return None
-
-
-# --- the node's own share --------------------------------------------------------------------------------------------
-
-
-class Asking:
-    """Asks an l2s node ten times a second for its own latency, over OSC."""
-
-    EVERY = 0.1
-
-    def __init__(self, address: tuple[str, int], name: str) -> None:
-        self._address = f"/{name}/status/latency_ms"
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._to, self._next = address, 0.0
-
-    def look(self, into: list[float]) -> None:
-        """Put what was answered into `into`, and ask again when it is time; returns at once."""
-        now = time.monotonic()
-        try:
-            while True:
-                for message in read_packet(self._socket.recv(65536)):
-                    if message.address == self._address and isinstance(message.args[0], float):
-                        into.append(message.args[0])
-        except (BlockingIOError, ConnectionRefusedError):  # nothing yet; or nobody listens there: another program
-            pass
-        except ControlError:
-            return  # not for us
-        if now >= self._next:
-            self._next = now + self.EVERY
-            try:
-                self._socket.sendto(write_message(self._address, "?"), self._to)
-            except OSError:
-                return  # the next answer is as good
-
-    def close(self) -> None:
-        self._socket.close()
