@@ -12,6 +12,8 @@ import numpy as np
 WIDTH = 960
 LABELS = 380
 """Pixels on the left for what was measured."""
+BEYOND = 230
+"""Pixels on the right for the numbers."""
 LINE = 40
 OURS, OTHERS, INK = "#0b7a75", "#c9c5bc", "#222222"
 
@@ -68,9 +70,9 @@ def bars(groups: Mapping[str, Sequence[Bar]], title: str, foot: str) -> str:
     parts, y = [_text(16, 28, title, 18)], 48.0
     for name, group in groups.items():
         y += 26
-        parts.append(_text(16, y, name, 15))
-        y += 10
         scale = _scale(group)
+        parts.append(_text(16, y, f"{name}, logarithmic" if scale[2] else name, 15))
+        y += 10
         for bar in group:
             parts += _bar(bar, y, scale)
             y += LINE
@@ -80,7 +82,7 @@ def bars(groups: Mapping[str, Sequence[Bar]], title: str, foot: str) -> str:
 
 def _bar(bar: Bar, y: float, scale: tuple[float, float, bool]) -> list[str]:
     def x(value: float) -> float:
-        return LABELS + (WIDTH - LABELS - 170) * _place(value, scale)
+        return LABELS + (WIDTH - LABELS - BEYOND) * _place(value, scale)
 
     parts = [_text(LABELS - 10, y + 18, bar.label, 12, "end")]
     parts.append(_rect(LABELS, y + 5, max(x(bar.value) - LABELS, 1), 14, OURS))
