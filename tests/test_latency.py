@@ -17,7 +17,7 @@ from ndi_loopback import Hosts
 from l2s_node import latency
 from l2s_node.errors import RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
-from l2s_node.latency import measure
+from l2s_node.latency import Trip, measure
 from l2s_node.latency._blocks import CODES, fit, paint, seen
 from l2s_node.video.base import Options
 
@@ -101,6 +101,13 @@ def test_the_round_trip_is_at_least_the_delay() -> None:
     assert 0 < len(trip.milliseconds) <= trip.sent
     text = "\n".join(trip.lines())
     assert f"p50 {trip.percentile(50):.1f} ms" in text and f"{len(trip.milliseconds)} of {trip.sent}" in text
+
+
+@pytest.mark.parametrize("unreadable", [0, 3])
+def test_what_can_hardly_be_read_is_doubtful(unreadable: int) -> None:
+    trip = Trip("here … there", Fraction(60), (64, 36), [20.0, 21.0], sent=5, unreadable=unreadable)
+    assert trip.as_dict()["doubtful"] is (unreadable == 3)
+    assert any("doubtful" in line for line in trip.lines()) is (unreadable == 3)
 
 
 @pytest.mark.usefixtures("_in_a_hurry")

@@ -80,6 +80,11 @@ class Trip:
         """Share of the numbers sent that came back, in percent."""
         return 100 * len(self.milliseconds) / max(self.sent, 1)
 
+    @property
+    def doubtful(self) -> bool:
+        """Most of what came back could not be read: what could is no fair sample."""
+        return self.unreadable > len(self.milliseconds)
+
     def percentile(self, q: float) -> float:
         """Milliseconds, `q` in 0…100."""
         return float(np.percentile(self.milliseconds, q))
@@ -94,6 +99,8 @@ class Trip:
             f"{len(self.milliseconds)} of {self.sent} pictures came back ({self.arrived:.1f} %), "
             f"{self.unreadable} could not be read",
         ]
+        if self.doubtful:
+            found.append("doubtful: most pictures can't be read; are smoothing, feedback and freeze off?")
         if self.own:
             own = statistics.median(self.own)
             found.append(f"of it the node itself  p50 {own:.1f} ms (its own count, asked {len(self.own)} times)")
@@ -113,6 +120,7 @@ class Trip:
             "sent": self.sent,
             "arrived": len(self.milliseconds),
             "unreadable": self.unreadable,
+            "doubtful": self.doubtful,
             **{f"p{q}": round(self.percentile(q), 3) for q in (10, 50, 90, 95, 99)},
             "own_p50": round(statistics.median(self.own), 3) if self.own else None,
             "round_trips": [round(ms, 3) for ms in self.milliseconds],
