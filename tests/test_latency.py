@@ -15,6 +15,7 @@ import pytest
 from ndi_loopback import Hosts
 
 from l2s_node import latency
+from l2s_node.cli import main
 from l2s_node.errors import RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.latency import Trip, measure
@@ -148,3 +149,18 @@ def test_through_a_node_over_ndi(ndi_hosts: Hosts, tmp_path: Path) -> None:
     assert trip["arrived"] > 0.5 * trip["sent"] > 0
     assert 0 < trip["own_p50"] and 0 < trip["p50"] <= trip["p95"] <= trip["p99"]
     assert drawn.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [(("--fps", "auto"), "a rate and a size of their own"), (("--size", "same"), "a rate and a size of their own"),
+     (("--osc", "7400"), "HOST:PORT"), (("--seconds", "0"), "a number over 0")],
+)  # fmt: skip
+def test_what_is_wrong_is_one_sentence(wrong: tuple[str, str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main(["latency", "--to", "ndi:a", "--from", "ndi:b", *wrong])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2
+    words = capsys.readouterr().err
+    assert said in words and words.count("\n") == 1
