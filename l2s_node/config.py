@@ -21,6 +21,23 @@ from typing import Any
 from l2s_node.errors import ConfigError
 
 NAME = "l2s"
+OF_A_CHANNEL = frozenset(
+    {
+        "source",
+        "sinks",
+        "fps",
+        "output_size",
+        "canvas",
+        "device",
+        "engine",
+        "preset",
+        "world",
+        "size",
+        "on_loss",
+        "knobs",
+    }
+)
+"""Settings that each of several channels may have of its own; the others are the whole node's."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "eager", "inductor", "openvino", "onnxruntime", "tensorrt")
 ON_LOSS = ("hold", "bypass", "black", "pattern")
@@ -92,6 +109,8 @@ class RunConfig:
         frames: stop after so many output frames; None for never.
         looks: folders of further looks, before the user's and the bundled.
         summary: where to write the flat JSON at exit.
+        channel: its name as one of several channels; "" for the only one.
+        channels: the settings of each of several channels; then `source`, `sinks` and the knobs here mean nothing.
         knobs: start values of further knobs as they were written, over the preset's; `params.parse_all` reads them.
     """
 
@@ -115,6 +134,8 @@ class RunConfig:
     frames: int | None = None
     looks: tuple[Path, ...] = ()
     summary: Path | None = None
+    channel: str = ""
+    channels: tuple[RunConfig, ...] = ()
     knobs: Mapping[str, object] = field(default_factory=dict)
 
     def start_knobs(self) -> dict[str, object]:
@@ -133,15 +154,85 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
         ConfigError: the file can't be read, a key is unknown, a value can't be used or there is no source.
     """
     raw: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for layer in (_read(path) if path else {}, {key: v for key, v in overrides.items() if v is not None}):
-        named = {_field(key): value for key, value in layer.items()}
+        given = {"channel": layer["channel"]} if "channel" in layer else given
+        named = {_field(key): value for key, value in layer.items() if key != "channel"}
         named["knobs"] = {**raw.get("knobs", {}), **_table(named.get("knobs", {}))}
         raw.update(named)
+    if "channel" in given:
+        return _several(raw, given["channel"])
     values: dict[str, Any] = {name: _parse(name, value) for name, value in raw.items()}
     if "source" not in values:
         raise ConfigError("a run needs a source: --in ndi:NAME, camera:0, file:PATH or pattern: (l2s list shows them)")
     values.setdefault("sinks", (f"ndi:{values.get('name', NAME)}",))
     return RunConfig(**values)
+
+
+def _several(raw: dict[str, Any], channels: object) -> RunConfig:
+    """The settings of several channels: each its own, on top of those that they share."""
+    if "source" in raw or "sinks" in raw:
+        raise ConfigError("a run has --in and --out, or channels that have their own, not both")
+    if not isinstance(channels, (list, tuple)) or not channels:
+        raise ConfigError("channels are tables [[channel]], or --channel NAME:IN>OUT")
+    tables = [_way(each) if isinstance(each, str) else _table(each) for each in channels]
+    names = [_channel_name(table.pop("name", f"ch{number}")) for number, table in enumerate(tables, 1)]
+    if len({name.lower() for name in names}) < len(names):
+        raise ConfigError(f"channels need names of their own, not {', '.join(names)}")
+    base: dict[str, Any] = {name: _parse(name, value) for name, value in raw.items()}
+    knobs = base.pop("knobs", {})
+    shared, own = _split(knobs, names)
+    ways = []
+    for name, table in zip(names, tables, strict=True):
+        values = {_field(key): value for key, value in table.items()}
+        refused = sorted(values.keys() - OF_A_CHANNEL)
+        if refused:
+            raise ConfigError(f"{_option(refused[0])} is the whole node's, not the channel {name}'s")
+        mine: dict[str, Any] = {key: _parse(key, value) for key, value in values.items()}
+        if "source" not in mine:
+            raise ConfigError(f'the channel {name} needs a source: in = "ndi:NAME", or --channel {name}:ndi:NAME')
+        mine.setdefault("sinks", (f"ndi:{base.get('name', NAME)}-{name}",))
+        turned = {**shared, **_table(values.get("knobs", {})), **own[name]}
+        ways.append(RunConfig(**{**base, **mine, "knobs": turned, "channel": name}))
+    sinks = [sink for way in ways for sink in way.sinks if sink != "null:"]
+    if twice := next((sink for sink in sinks if sinks.count(sink) > 1), None):
+        raise ConfigError(f"two channels go to {twice}: give each a sink of its own")
+    return dataclasses.replace(ways[0], channel="", channels=tuple(ways))
+
+
+def _split(knobs: Mapping[str, object], names: list[str]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+    """Start values for all channels, and those that were said for one: "cam1/mix" or "1/mix"."""
+    numbers = {str(number): name for number, name in enumerate(names, 1)}
+    shared: dict[str, object] = {}
+    own: dict[str, dict[str, object]] = {name: {} for name in names}
+    for key, value in knobs.items():
+        first, _, rest = key.partition("/")
+        name = numbers.get(first, first)
+        if rest and name in own:
+            own[name][rest] = value
+        else:
+            shared[key] = value
+    return shared, own
+
+
+def _way(text: str) -> dict[str, object]:
+    """``NAME:IN>OUT>OUT`` as a table."""
+    name, _, rest = text.partition(":")
+    source, *sinks = (part.strip() for part in rest.split(">"))
+    if not name.strip() or not source:
+        raise ConfigError(f"--channel takes NAME:IN>OUT, as in cam1:ndi:A>ndi:A-out, not {text!r}")
+    return {"name": name.strip(), "in": source, **({"out": sinks} if sinks else {})}
+
+
+def _channel_name(raw: object) -> str:
+    """A name that is a part of an OSC address of its own."""
+    try:
+        name = _name(raw)
+    except ValueError as err:
+        raise ConfigError(f"a channel's name takes letters, digits, dots, dashes and underscores, not {raw!r}") from err
+    if name.isdecimal():
+        raise ConfigError(f"a channel has its number already: call it other than {name}")
+    return name
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -163,7 +254,7 @@ def _option(name: str) -> str:
 
 def _field(key: str) -> str:
     name = _FIELDS.get(key, key.replace("-", "_"))
-    known = [f.name for f in dataclasses.fields(RunConfig)]
+    known = [f.name for f in dataclasses.fields(RunConfig) if f.name not in ("channel", "channels")]
     if name not in known:
         close = difflib.get_close_matches(key, [_option(k) for k in known], 1, 0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -31,7 +31,7 @@ class Feed:
     Attributes:
         rate: frames a second of the output: the settings', or else the source's.
         last: the newest picture there is, kept while no other comes; None before the first.
-        new: `last` came with the last call of `next`.
+        new: `last` came with the last call of `take`.
         count: pictures that came.
     """
 
@@ -50,6 +50,7 @@ class Feed:
         self.count = 0
         self._size = options.size
         self._passed_over = 0
+        self._newest: Frame | None = None
         self._stand_in: Source | None = None
         self._stand_in_size = options.size
         source = open_source(config.source, options)
@@ -81,11 +82,33 @@ class Feed:
         return self.state == "ended" and not self.new
 
     def next(self, stop: threading.Event) -> Frame | None:
-        """The picture to play now: the newest there is, the last one again, or None where nothing ever came.
+        """Wait until a picture is to be played, or `stop` is set, and take it."""
+        while not stop.is_set() and not self.ready(PLAYING_SLICE):
+            pass
+        return self.take()
 
-        Returns when it is due, or as soon as `stop` is set.
+    def ready(self, longest: float) -> bool:
+        """Whether a picture is to be played now; waits for that, but at most `longest` seconds.
+
+        Following the source, a picture is the tick; at a fixed rate the newest one is played at each tick.
         """
-        frame = self._wait(stop)
+        patience = (LATE - 1) * self._ticker.period if self._follows else 0.0
+        due = self._ticker.due(time.monotonic()) + patience
+        frame = self._source.read(min(due, longest))
+        self._passed_over += frame is not None and self._newest is not None
+        self._newest = frame or self._newest
+        now = time.monotonic()
+        if self._follows and frame is not None:
+            self._ticker.restart(now)
+            return True
+        if now >= self._ticker.next + patience:
+            self._ticker.advance(now)
+            return True
+        return False
+
+    def take(self) -> Frame | None:
+        """The picture to play now: the newest there is, the last one again, or None where nothing ever came."""
+        frame, self._newest = self._newest, None
         self.new = frame is not None
         if frame is not None:
             self.last = frame
@@ -101,24 +124,6 @@ class Feed:
         self._source.close()
         if self._stand_in is not None:
             self._stand_in.close()
-
-    def _wait(self, stop: threading.Event) -> Frame | None:
-        """Wait for the next tick. Following the source, a picture is the tick; at a fixed rate the newest one is."""
-        patience = (LATE - 1) * self._ticker.period if self._follows else 0.0
-        newest: Frame | None = None
-        while not stop.is_set():
-            due = self._ticker.due(time.monotonic()) + patience
-            frame = self._source.read(min(due, PLAYING_SLICE))
-            self._passed_over += frame is not None and newest is not None
-            newest = frame or newest
-            now = time.monotonic()
-            if self._follows and frame is not None:
-                self._ticker.restart(now)
-                break
-            if now >= self._ticker.next + patience:
-                self._ticker.advance(now)
-                break
-        return newest
 
     def _follow_rate(self, frame: Frame) -> None:
         rate = frame.rate

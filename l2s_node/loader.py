@@ -6,9 +6,11 @@ frames (`pipeline`, `ready`, `failed`). Newest request wins; one that is overtak
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +77,46 @@ class Loaded:
     close: Callable[[], None]
 
 
+class Shelf:
+    """Engines that are ready, by what they play on what canvas: channels of one world share its weights.
+
+    Sharing is safe because every engine is called by the one thread of the frame loop, and what it returns is taken
+    before the next call. Any loader's thread may ask; one builds at a time, so that a second wish finds what the first
+    one built.
+    """
+
+    def __init__(self) -> None:
+        self._building = threading.Lock()
+        self._lock = threading.Lock()
+        self._held: dict[tuple[object, ...], tuple[Engine, str]] = {}
+        self._users: Counter[tuple[object, ...]] = Counter()
+
+    def take(self, key: tuple[object, ...], build: Callable[[], tuple[Engine, str]]) -> tuple[Engine, str]:
+        """(engine, reason) of `key`, built where none is there; `give_back` it once.
+
+        Raises:
+            EngineError: see `engines.build`.
+        """
+        with self._building:
+            with self._lock:
+                if key in self._held:
+                    self._users[key] += 1
+                    return self._held[key]
+            engine, reason = build()
+            with self._lock:
+                self._held[key] = engine, reason
+                self._users[key] = 1
+            return engine, reason
+
+    def give_back(self, key: tuple[object, ...]) -> None:
+        """One user less; the last one closes it."""
+        with self._lock:
+            self._users[key] -= 1
+            engine = None if self._users[key] else self._held.pop(key)[0]
+        if engine is not None:
+            engine.close()
+
+
 class Loader:
     """Owns the thread; see the module's docstring.
 
@@ -84,7 +126,8 @@ class Loader:
         failed: what can't be loaded and why, in one sentence; None in place of the request where nothing can.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, shelf: Shelf | None = None) -> None:
+        self._shelf = shelf or Shelf()
         self.pipeline: Latest[Pipeline] = Latest()
         self.ready: Latest[Loaded] = Latest()
         self.failed: Latest[tuple[Request | None, str]] = Latest()
@@ -137,7 +180,7 @@ class Loader:
     def _load(self, request: Request, device: torch.device) -> None:
         start = time.monotonic()
         try:
-            for loaded in load(request, self._config, device):
+            for loaded in load(request, self._config, device, self._shelf):
                 if self._stop.is_set():
                     loaded.close()
                     return
@@ -187,8 +230,10 @@ def find(world: str, size: str) -> Path:
     return path
 
 
-def load(request: Request, config: RunConfig, device: torch.device) -> Iterator[Loaded]:
+def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf | None = None) -> Iterator[Loaded]:
     """Yields the world as soon as it can play, then again on a faster engine if that one takes long to build.
+
+    An engine that lies on `shelf` already is not built again.
 
     Raises:
         ModelError: the weights can't be found, read, or were trained on another conditioning.
@@ -199,20 +244,29 @@ def load(request: Request, config: RunConfig, device: torch.device) -> Iterator[
     from l2s_node.models import engines, store
     from l2s_node.picture import condition
 
-    generator, card = store.load(find(request.world, request.size))
+    shelf = shelf or Shelf()
+    path = find(request.world, request.size)
+    card = store.read_card(path)
     condition.check(card.condition)
     if card.input_channels != 1:
         raise ModelError(f"{request.name} takes {card.input_channels} channels, a show gives one: luma")
     canvas = canvas_of(card, config, request.frame, device)
     shape = (1, 1, canvas[1], canvas[0])
-    draw_field(generator, card, canvas)
+    weights = functools.cache(lambda: store.load(path)[0])
+
+    def build(name: str) -> tuple[Engine, str]:
+        draw_field(weights(), card, canvas)
+        engine, reason = engines.build(name, weights(), card, shape, device)
+        if device.type != "cuda":  # there it is captured on the frame loop's stream, by its first call
+            engine(torch.zeros(shape, device=device))
+        return engine, reason
+
     best, _ = engines.choose(config.engine, device, card)[0]
     try:
         for name in ["eager", config.engine] if best in SLOW else [config.engine]:
-            engine, reason = engines.build(name, generator, card, shape, device)
-            if device.type != "cuda":  # there it is captured on the frame loop's stream, by its first call
-                engine(torch.zeros(shape, device=device))
-            yield _loaded(request, card, config, canvas, engine, reason)
+            key = (card.hash, canvas, name, str(device))
+            engine, reason = shelf.take(key, functools.partial(build, name))
+            yield _loaded(request, card, config, canvas, engine, reason, functools.partial(shelf.give_back, key))
     except torch.OutOfMemoryError as err:
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
 
@@ -237,7 +291,13 @@ def canvas_of(card: ModelCard, config: RunConfig, frame: tuple[int, int], device
 
 
 def _loaded(
-    request: Request, card: ModelCard, config: RunConfig, canvas: tuple[int, int], engine: Engine, reason: str
+    request: Request,
+    card: ModelCard,
+    config: RunConfig,
+    canvas: tuple[int, int],
+    engine: Engine,
+    reason: str,
+    close: Callable[[], None],
 ) -> Loaded:
     from l2s_node.pipeline import Player
 
@@ -247,5 +307,5 @@ def _loaded(
         canvas_for=lambda frame: canvas_of(card, config, frame, engine.device),
         engine=f"{engine.name} {engine.precision}",
         reason=reason,
-        close=engine.close,
+        close=close,
     )

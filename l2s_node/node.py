@@ -1,9 +1,9 @@
-"""Node: opens the rooms, owns every thread, runs the frame loop, follows the source, changes worlds between frames.
+"""Node: opens the rooms, owns every thread, runs the frame loop: whichever channel's turn it is, plays.
 
-The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycle: that is here.
+The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycle: that is here, and in `channel`.
 
     name         owner           does                                                     stops by
-    main         cli             the frame loop; every call of the pipeline, GPU and GL   event set by SIGINT, SIGTERM
+    main         cli             the frame loop; every call of a pipeline, GPU and GL     event set by SIGINT, SIGTERM
     l2s-load     loader.Loader   imports torch; loads, compiles and warms worlds          event, join
     l2s-read     reader.Reader   reads sources that block (files, cameras)                event, join, then close
     l2s-osc      control.osc     OSC in, state out                                        event, join
@@ -11,13 +11,16 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     l2s-looks    picture.looks   watches and reads the files of looks                     event, join
     l2s-record   video.file      encodes a recording                                      end of queue, join
 
+Several channels have a `l2s-load` each, and a `l2s-read` where their source blocks; their pictures are made one after
+the other on the one thread that may call OpenGL and CUDA. No channel waits for another's source: of several, none is
+waited for, they are looked at in turn.
+
 Order at the start: sinks, so that the show sees a source at once; then the source and the control; torch is imported
 in `l2s-load` while frames already go out. Order at the end: the reverse, through one `ExitStack`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import signal
 import sys
@@ -25,39 +28,27 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from fractions import Fraction
 from types import FrameType
-from typing import TYPE_CHECKING
 
-from l2s_node import __version__, texture
-from l2s_node.clock import exact_rate
-from l2s_node.config import RunConfig, looks_folders, preset_folders
-from l2s_node.control.osc import OscServer
-from l2s_node.control.presets import Presets, preset_commands
-from l2s_node.control.report import AVERAGE_OF, Report, Reports, format_line
-from l2s_node.errors import ControlError, RoomError
-from l2s_node.feed import Feed
-from l2s_node.frame import Frame, PixelFormat, blank
-from l2s_node.loader import find
+from l2s_node import texture
+from l2s_node.channel import Channel
+from l2s_node.config import RunConfig, looks_folders
+from l2s_node.control.osc import Desk, OscServer
+from l2s_node.control.presets import preset_commands
+from l2s_node.control.report import format_line
+from l2s_node.errors import ControlError, L2SError
+from l2s_node.feed import PLAYING_SLICE
+from l2s_node.loader import Shelf
 from l2s_node.machine import reach
-from l2s_node.meter import Meter
-from l2s_node.outlet import Outlet, takes_textures
-from l2s_node.params import Board, Params
-from l2s_node.picture.looks import Library, Overlay
-from l2s_node.stage import Stage, world_names
-from l2s_node.video import open_sink
-from l2s_node.video.base import Options, Sink
-
-if TYPE_CHECKING:
-    from l2s_node.control.panel import Panel
+from l2s_node.picture.looks import Library
+from l2s_node.stage import world_names
 
 log = logging.getLogger(__name__)
 
-FIRST_SIZE = Options().size
-FIRST_RATE = Options().rate
-"""What goes out before anything came in, unless the settings say otherwise."""
 TURN = 5e-4
 """Seconds that another thread may keep Python while the frame loop wants it (5 ms by default, felt in every frame)."""
+LOOK_EVERY = 1e-3
+"""Seconds between two looks at the sources of several channels."""
 STATE_EVERY = 1.0
 """Seconds between two lines of state."""
 
@@ -66,7 +57,8 @@ class Node:
     """One run, from `run` to its return.
 
     Attributes:
-        board: the knobs; may be turned from any thread.
+        channels: one, or those of the settings; of a running node those that still play.
+        board: the knobs of the first; may be turned from any thread.
         reports: its state, once a frame; may be read from any thread.
     """
 
@@ -82,29 +74,13 @@ class Node:
             ModelError: there is no such world; the message lists those that there are.
         """
         self.config = config
-        self.reports = Reports()
-        self.board = Board()
         self._library = Library(looks_folders(config.looks))
-        self._library.join(self.board)
-        self._looks = Overlay(self._library)
-        self._outlet = Outlet()
-        self._presets = Presets(preset_folders(), world_names, lambda: self.board.knobs)
-        if config.preset:
-            self._presets.load(config.preset, self.board)
-        self.board.set(config.start_knobs())
-        start = self.board.snapshot()
-        find(start.world, start.size)
+        ways = config.channels or (config,)
+        self.channels = [Channel(way, number, self._library) for number, way in enumerate(ways, 1)]
+        self._all = tuple(self.channels)
+        self.board, self.reports = self.channels[0].board, self.channels[0].reports
         self._tell = tell
         self._stop = threading.Event()
-        rate = exact_rate(config.fps) if config.fps else FIRST_RATE
-        self._options = Options(config.name, __version__, rate, config.output_size or FIRST_SIZE)
-        self._sinks: list[Sink] = []
-        self._gone: list[Sink] = []
-        self._sent = 0
-        self._played = False
-        self._before = (0, 0)
-        self._panel: Panel | None = None
-        self._black: Frame | None = None
         self._next_state = time.monotonic() + STATE_EVERY
 
     def stop(self) -> None:
@@ -114,13 +90,14 @@ class Node:
     # --- lifecycle ---------------------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, object]:
-        """Play until `stop`, SIGINT, SIGTERM, the end of a source that plays once, or the settings' limit.
+        """Play until `stop`, SIGINT, SIGTERM, the end of every source that plays once, or the settings' limit.
 
-        Limits count from when the world plays. Returns the flat summary (see `_summary` and `Meter.summary`).
+        Limits count from when a channel's world plays. Returns the flat summary (see `Channel.summary` and
+        `Meter.summary`), of several channels ``{"channels": {name: summary}}``.
 
         Raises:
-            L2SError: the source or a sink can't be opened, no world can be played at the start, or the last sink
-                has broken. What was opened is closed again, recordings are finished.
+            L2SError: a source or a sink can't be opened; or the last channel ends, because no world can be played at
+                the start, or its last sink has broken. What was opened is closed again, recordings are finished.
         """
         with ExitStack() as stack:
             stack.callback(sys.setswitchinterval, sys.getswitchinterval())
@@ -129,15 +106,16 @@ class Node:
             stack.callback(texture.close)
             self._library.start()
             stack.callback(self._library.close)
-            self._opened = time.monotonic()
-            self._meter = Meter(self._opened)
-            self._open_sinks(stack)
-            self._feed = stack.enter_context(closing(Feed(self.config, self._options)))
-            self._tell(f"in:  {self._feed.uri} ({self._feed.state})")
+            for channel in self.channels:
+                for uri in channel.open_sinks(stack):
+                    self._tell(f"out: {_of(channel)}{uri}")
+            for channel in self.channels:
+                channel.open_source(stack)
+                self._tell(f"in:  {_of(channel)}{channel.feed.uri} ({channel.feed.state})")
             self._open_control(stack)  # before torch: two imports at a time would hold up the first frames
-            self._stage = stack.enter_context(closing(Stage(self.config, self.board)))
-            stack.callback(self._outlet.close)
-            stack.callback(self._looks.close)  # before the rooms: the OpenGL context may be one's own
+            shelf = Shelf()
+            for channel in self.channels:
+                channel.open_stage(stack, shelf)
             self._loop()
             return self._summary()
 
@@ -154,16 +132,6 @@ class Node:
         former = {int(number): signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
         for number, handler in former.items():
             stack.callback(signal.signal, number, handler)
-
-    def _open_sinks(self, stack: ExitStack) -> None:
-        """Open them, and let the live ones show black at once."""
-        for uri in self.config.sinks:
-            sink = open_sink(uri, self._options)
-            stack.callback(sink.close)
-            self._sinks.append(sink)
-            self._tell(f"out: {sink.uri}")
-        self._write(self._blank(self._options.size), self._options.rate, [sink for sink in self._sinks if sink.live])
-        self._meter.sent(time.monotonic(), None)
 
     def _open_control(self, stack: ExitStack) -> None:
         """OSC and the panel; a port in use is one sentence, and the show runs without."""
@@ -182,15 +150,18 @@ class Node:
     def _open_osc(self, stack: ExitStack, host: str) -> None:
         port = self.config.osc
         feedback = self.config.osc_feedback or (("127.0.0.1", port + 1) if port < 65535 else None)
+        first, *others = (Desk(c.board, c.reports, preset_commands(c.presets, c.board), c.name) for c in self.channels)
         osc = OscServer(
-            self.board,
-            self.reports,
+            first.board,
+            first.reports,
             prefix=self.config.name,
             host=host,
             port=port,
             feedback=feedback,
-            commands=preset_commands(self._presets, self.board),
+            commands=first.commands,
             worlds=world_names,
+            channel=first.name,
+            others=others,
         )
         stack.callback(osc.close)
         self._tell(f"osc: {reach('udp {}:{}', osc.address)}, as in /{osc.prefix}/mix 0.5")
@@ -200,121 +171,69 @@ class Node:
     def _open_panel(self, stack: ExitStack, host: str) -> None:
         from l2s_node.control.panel import Panel
 
-        panel = Panel(self.reports, name=self.config.name, host=host, port=self.config.panel)
-        self._panel = stack.enter_context(closing(panel))
+        others = {channel.name: channel.reports for channel in self.channels[1:]}
+        made = Panel(
+            self.reports,
+            name=self.config.name,
+            host=host,
+            port=self.config.panel,
+            channel=self.channels[0].name,
+            others=others,
+        )
+        panel = stack.enter_context(closing(made))
+        for channel in self.channels:
+            channel.panel = panel
         self._tell(f"see: {reach('http://{}:{}/', panel.address)}")
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
         while not self._over():
-            frame = self._feed.next(self._stop)
+            due = self._wait()
             if self._stop.is_set():
                 return
-            params = self.board.snapshot()
-            self._stage.follow(params, frame.size if frame else self._options.size)
-            if self._stage.playing and not self._played:
-                self._begin()
-            self._send(frame, self._picture(frame, params))
-            self._account()
+            for channel in due:
+                self._play(channel)
+            self._say()
 
-    def _begin(self) -> None:
-        """The world plays: from here on the run is measured, and its limits count."""
-        self._played = True
-        self._before = self._feed.count - self._feed.new, self._feed.dropped
-        self._meter = Meter(time.monotonic())
+    def _wait(self) -> list[Channel]:
+        """The channels whose turn it is. One alone is waited for; of several, none is waited for by the others."""
+        if len(self.channels) == 1:
+            return [channel for channel in self.channels if channel.feed.ready(PLAYING_SLICE)]
+        due = [channel for channel in self.channels if channel.feed.ready(0.0)]
+        if not due:
+            time.sleep(LOOK_EVERY)
+        return due
+
+    def _play(self, channel: Channel) -> None:
+        """One turn; a channel that can't go on leaves the others alone, and the last one ends the run."""
+        try:
+            channel.play()
+        except L2SError as err:
+            if len(self.channels) == 1:
+                raise
+            log.error("%s: %s; the other channels go on", channel.name, err)
+            self.channels.remove(channel)
 
     def _over(self) -> bool:
-        seconds, frames = time.monotonic() - self._meter.start, self._meter.frames_out
-        limited = self._played and (
-            (self.config.seconds is not None and seconds >= self.config.seconds)
-            or (self.config.frames is not None and frames >= self.config.frames)
-        )
-        return limited or self._stop.is_set() or self._feed.over
-
-    def _picture(self, frame: Frame | None, params: Params) -> Frame:
-        """What goes out for `frame`."""
-        pipeline, lost = self._stage.pipeline, self._feed.lost
-        if frame is None or pipeline is None or (lost and self.config.on_loss == "black"):
-            return self._blank(frame.size if frame else self._options.size)
-        if lost and self.config.on_loss == "bypass":
-            params = dataclasses.replace(params, show="input")
-        pipeline.textures = any(takes_textures(sink) for sink in self._sinks)
-        start = time.monotonic()
-        picture = self._looks(lambda turned: pipeline.step(frame, turned, start), params, start)
-        self._meter.steps.add(time.monotonic() - start)
-        return picture
-
-    def _blank(self, size: tuple[int, int]) -> Frame:
-        """Black, for an input of (width, height)."""
-        width, height = self.config.output_size or size
-        size = (max(width // 2 * 2, 2), height)
-        if self._black is None or self._black.size != size:
-            planes = blank(PixelFormat.UYVY, *size)
-            self._black = Frame(planes, PixelFormat.UYVY, *size, seconds=0.0, number=0)
-        return dataclasses.replace(self._black, seconds=time.monotonic())
-
-    def _send(self, frame: Frame | None, picture: Frame) -> None:
-        """Hand `picture`, made of `frame`, to every sink; a recording waits until the first input is there."""
-        self._write(picture, self._feed.rate, [sink for sink in self._sinks if sink.live or frame])
-        self._meter.sent(time.monotonic(), frame.seconds if frame and self._feed.new else None)
-        if self._panel is not None and self._panel.watching:
-            self._panel.show(self._outlet.preview(frame or picture), self._outlet.preview(picture))
-
-    def _write(self, picture: Frame, rate: Fraction, sinks: list[Sink]) -> None:
-        self._outlet.put(dataclasses.replace(picture, number=self._sent, rate=rate))
-        self._sent += 1
-        for sink in sinks:
-            try:
-                sink.write(self._outlet.taken(sink))
-            except RoomError as err:
-                self._sinks.remove(sink)
-                self._gone.append(sink)
-                if not self._sinks:
-                    raise
-                log.error("%s: %s; the show goes on without it", sink.uri, err)
+        if len(self.channels) > 1:
+            self.channels = [channel for channel in self.channels if not channel.over] or self.channels[:1]
+        return self._stop.is_set() or (len(self.channels) == 1 and self.channels[0].over)
 
     # --- what is said ------------------------------------------------------------------------------------------------
 
-    def _account(self) -> None:
+    def _say(self) -> None:
         now = time.monotonic()
-        meter, playing = self._meter, self._stage.playing
-        meter.sample_memory(now)
-        self.reports.set(
-            Report(
-                fps=meter.fps(now),
-                step_ms=meter.steps.last_ms(),
-                average_ms=meter.steps.mean_ms(AVERAGE_OF),
-                latency_ms=meter.latencies.mean_ms(AVERAGE_OF),
-                dropped=self._feed.dropped + self._dropped_output(),
-                frames_in=self._feed.count,
-                frames_out=self._sent,
-                heartbeat=self._sent,
-                state=self._feed.state,
-                source=self._feed.uri,
-                world=playing.request.world if playing else "",
-                size=playing.request.size if playing else "",
-                engine=playing.engine if playing else "",
-                loading=self._stage.loading,
-            )
-        )
         if now >= self._next_state:
             self._next_state = now + STATE_EVERY
-            self._tell(format_line(self.reports.get()))
-
-    def _dropped_output(self) -> int:
-        return sum(sink.dropped for sink in [*self._sinks, *self._gone])
+            for channel in self.channels:
+                self._tell(_of(channel) + format_line(channel.reports.get()))
 
     def _summary(self) -> dict[str, object]:
-        """Of the time that the world played; of all of it where none did. Two numbers say what was before."""
-        playing = self._stage.playing
-        frames_in, dropped = self._before
-        return {
-            **self._meter.summary(time.monotonic(), self._feed.count - frames_in),
-            "dropped_input": self._feed.dropped - dropped,
-            "dropped_output": self._dropped_output(),
-            "start_seconds": round(self._meter.start - self._opened, 3),
-            "start_frames_out": self._sent - self._meter.frames_out,
-            "engine": playing.engine if playing else "",
-            "engine_reason": playing.reason if playing else "",
-        }
+        if not self.config.channels:
+            return self._all[0].summary()
+        return {"channels": {channel.name: channel.summary() for channel in self._all}}
+
+
+def _of(channel: Channel) -> str:
+    return f"{channel.name}: " if channel.name else ""

@@ -65,6 +65,12 @@ def _add_pictures(p: argparse.ArgumentParser) -> None:
         action="append",
         help="ndi:NAME, file:out.mp4 (records), null:; repeat for several (ndi: and the node's name)",
     )
+    g.add_argument(
+        "--channel",
+        metavar="NAME:IN>OUT",
+        action="append",
+        help="instead of --in and --out, for several at once; repeat, as in cam1:ndi:A>ndi:A-out (quote it)",
+    )
     g.add_argument("--name", help="the node's name: its NDI sender and the first part of its OSC addresses (l2s)")
     g.add_argument("--fps", metavar="auto|N", help="pictures a second (auto: as they come in)")
     g.add_argument("--output-size", metavar="WxH|same", help="as in 1280x720 (same: as it comes in)")
@@ -200,6 +206,7 @@ examples:
   l2s run --in ndi:cam --out ndi:l2s --world flowers        a camera on the network
   l2s run --in camera:0 --out ndi:l2s --out file:show.mp4   the first camera here, recorded as well
   l2s run --in pattern: --set mix=0.5 --set detail=12       no camera at hand
+  l2s run --channel 'a:ndi:A>ndi:A-out' --channel 'b:ndi:B>ndi:B-out' --set b/mix=0.5    two at once
 """
 APPLY_EXAMPLES = """\
 A picture becomes a .png, a video an .mp4 without sound, both of the input's name; of a folder every picture and video

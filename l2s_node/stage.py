@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from l2s_node.config import RunConfig, worlds_folders
 from l2s_node.errors import L2SError
-from l2s_node.loader import Loaded, Loader, Request
+from l2s_node.loader import Loaded, Loader, Request, Shelf
 from l2s_node.models import worlds
 from l2s_node.params import Board, Params
 
@@ -27,14 +27,14 @@ class Stage:
         playing: the world that plays; None before the first one.
     """
 
-    def __init__(self, config: RunConfig, board: Board) -> None:
+    def __init__(self, config: RunConfig, board: Board, shelf: Shelf | None = None) -> None:
         self.pipeline: Pipeline | None = None
         self.playing: Loaded | None = None
         self._board = board
         self._first: Request | None = None
         self._asked: Request | None = None
         self._retired: list[Loaded] = []
-        self._loader = Loader(config)
+        self._loader = Loader(config, shelf)
 
     def follow(self, params: Params, frame: tuple[int, int]) -> None:
         """Between two frames: ask for the world of `params` on an input of (width, height), take what is ready.

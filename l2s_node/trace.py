@@ -32,12 +32,12 @@ Name = str | Callable[..., str]
 """A stage's name, or what makes it of the call's arguments."""
 
 STAGES: Sequence[tuple[str, str, Name]] = (
-    ("feed", "Feed.next", "wait for a picture"),
+    ("feed", "Feed.ready", "wait for a picture"),
     ("stage", "Stage.follow", "follow the knobs"),
     ("stage", "Stage._play", lambda stage, loaded: f"from here on {loaded.request.name} on {loaded.engine}"),
-    ("node", "Node._picture", "picture"),
-    ("node", "Node._send", "send"),
-    ("node", "Node._account", "account"),
+    ("channel", "Channel._picture", "picture"),
+    ("channel", "Channel._send", "send"),
+    ("channel", "Channel._account", "account"),
     ("outlet", "Outlet.taken", "as the sink takes it"),
     ("loader", "Loader._load", lambda loader, request, device: f"load {request.name}"),
     ("control.osc", "OscServer._handle", "OSC in"),
@@ -156,8 +156,8 @@ class Trace:
 def _wrap_rooms(trace: Trace) -> None:
     """Reading and writing by the rooms' URIs, whichever they are."""
     feed: Any = importlib.import_module("l2s_node.feed")
-    node: Any = importlib.import_module("l2s_node.node")
-    open_source, open_sink = feed.open_source, node.open_sink
+    channel: Any = importlib.import_module("l2s_node.channel")
+    open_source, open_sink = feed.open_source, channel.open_sink
 
     def source(uri: str, options: Any) -> Any:
         opened = open_source(uri, options)
@@ -170,7 +170,7 @@ def _wrap_rooms(trace: Trace) -> None:
         return opened
 
     trace.replace(feed, "open_source", source)
-    trace.replace(node, "open_sink", sink)
+    trace.replace(channel, "open_sink", sink)
 
 
 def _wrap_late(trace: Trace) -> None:

@@ -21,6 +21,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"cuda_graph"},
     {"loader"},
     {"stage"},
+    {"channel"},
     {"node"},
     {"apply", "bench", "doctor", "listing", "trace"},
     {"cli"},

@@ -22,8 +22,8 @@ import pytest
 from small_worlds import make_world
 from video.clips import luma_of, make_clip, recorded
 
+from l2s_node import channel as channel_module
 from l2s_node import config, feed, loader
-from l2s_node import node as node_module
 from l2s_node.errors import EngineError, L2SError, ModelError, RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.node import Node
@@ -82,7 +82,7 @@ class Stage:
         self.lines: list[str] = []
         self._opened = iter(self.sinks)
         self._pool = ThreadPoolExecutor(1)
-        monkeypatch.setattr(node_module, "open_sink", self._open_sink)
+        monkeypatch.setattr(channel_module, "open_sink", self._open_sink)
 
     def _open_sink(self, uri: str, options: Options) -> Seen:
         return next(self._opened)

@@ -1,7 +1,8 @@
 """The panel: a page with input and output side by side and the line of state, for whoever has no NDI viewer.
 
 ``/`` is the page, ``/stream/input`` and ``/stream/output`` are MJPEG (``multipart/x-mixed-replace``, which players
-open as well), ``/status.json`` is the newest `Report` with its line. Nothing but GET is served and nothing is changed.
+open as well), ``/status.json`` is the newest `Report` with its line; ``?channel=2`` after each of them is the second
+channel's. Nothing but GET is served and nothing is changed.
 
 The frame loop calls `Panel.show`, which returns at once while nobody watches, and otherwise copies a few rows about
 twelve times a second. The thread ``l2s-jpeg`` encodes the newest copy, the thread ``l2s-http`` sends the newest
@@ -17,7 +18,8 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from urllib.parse import urlsplit
 
@@ -57,6 +59,8 @@ HEADERS = {
     "Server": "l2s",  # no version numbers for strangers
 }
 
+Stream = tuple[int, str]
+"""A channel's number, and "input" or "output"."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -67,22 +71,34 @@ class Panel:
         address: (host, port) that it listens on.
     """
 
-    def __init__(self, reports: Reports, *, name: str = "l2s", host: str = "127.0.0.1", port: int = 7480) -> None:
+    def __init__(
+        self,
+        reports: Reports,
+        *,
+        name: str = "l2s",
+        host: str = "127.0.0.1",
+        port: int = 7480,
+        channel: str = "",
+        others: Mapping[str, Reports] | None = None,
+    ) -> None:
         """Listen on TCP `host`:`port` (port 0 takes a free one; "0.0.0.0" listens beyond this machine).
+
+        `reports` are the first channel's, whose name is `channel`; `others` are those of the channels after it, by
+        name.
 
         Raises:
             ControlError: the port is in use or can't be listened on.
         """
-        self._reports = reports
+        self._channels = {channel: reports, **(others or {})}
         self._name = name
         self._app = self._application()
         self._socket = _listen(host, port)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._born = time.time_ns() // 1_000_000  # tells the page that a new node answers
-        self._watchers = {"input": 0, "output": 0}
-        self._pictures: dict[str, bytes] = {}
-        self._next = 0.0
-        self._slot: Latest[dict[str, Thinned]] = Latest()
+        self._watchers: Counter[Stream] = Counter()
+        self._pictures: dict[Stream, bytes] = {}
+        self._next: dict[int, float] = {}
+        self._slot: Latest[dict[Stream, Thinned]] = Latest()
         self._loop = asyncio.new_event_loop()
         self._fresh = asyncio.Event()
         self._closing = asyncio.Event()
@@ -97,16 +113,19 @@ class Panel:
         """Streams that are open now."""
         return sum(self._watchers.values())
 
-    def show(self, input_frame: Frame | None, output_frame: Frame | None) -> None:
+    def watched(self, channel: int) -> bool:
+        """Whether somebody looks at the channel of that number, 1 being the first."""
+        return any(self._watchers[channel, which] for which in ("input", "output"))
+
+    def show(self, input_frame: Frame | None, output_frame: Frame | None, channel: int = 1) -> None:
         """Offer the newest pictures; the frame loop calls it for every frame, and may reuse them at once."""
-        if not self.watching:
-            return
         now = time.monotonic()
-        if now < self._next:
+        if not self.watched(channel) or now < self._next.get(channel, 0.0):
             return
-        self._next = now + 1 / RATE
-        frames = {"input": input_frame, "output": output_frame}
-        self._slot.put({which: thin(f) for which, f in frames.items() if f is not None and self._watchers[which]})
+        self._next[channel] = now + 1 / RATE
+        frames = {(channel, "input"): input_frame, (channel, "output"): output_frame}
+        pictures = {key: thin(frame) for key, frame in frames.items() if frame is not None and self._watchers[key]}
+        self._slot.put({**(self._slot.take() or {}), **pictures})  # other channels' that are not encoded yet stay
 
     def close(self) -> None:
         """End the streams, stop and join both threads, give the port back."""
@@ -120,7 +139,7 @@ class Panel:
         while not self._stop.is_set():
             pictures = self._slot.take(timeout=0.5)
             if pictures:
-                jpegs = {which: encode(picture) for which, picture in pictures.items()}
+                jpegs = {stream: encode(picture) for stream, picture in pictures.items()}
                 self._loop.call_soon_threadsafe(self._publish, jpegs)
 
     # from here on everything runs in l2s-http
@@ -153,16 +172,24 @@ class Panel:
         return await handler(request)
 
     async def _status(self, request: web.Request) -> web.Response:
-        report = self._reports.get()
-        return web.json_response(
-            {"name": self._name, "born": self._born, "line": format_line(report), **report.items()}
-        )
+        number = self._number(request)
+        report = list(self._channels.values())[number - 1].get()
+        names = [name for name in self._channels if len(self._channels) > 1]
+        about = {"name": self._name, "born": self._born, "channels": names, "line": format_line(report)}
+        return web.json_response({**about, **report.items()})
+
+    def _number(self, request: web.Request) -> int:
+        """Of the channel that is asked for: ``?channel=2``; 1 where none is."""
+        text = request.query.get("channel", "1")
+        if not text.isdecimal() or not 1 <= int(text[:4]) <= len(self._channels):
+            raise web.HTTPNotFound(text=f"There are {len(self._channels)} channels here, from 1.")
+        return int(text[:4])
 
     def _end(self) -> None:
         self._closing.set()
         self._fresh.set()
 
-    def _publish(self, pictures: dict[str, bytes]) -> None:
+    def _publish(self, pictures: dict[Stream, bytes]) -> None:
         self._pictures.update(pictures)
         self._fresh.set()  # wakes those who wait on this one; later ones wait on the next
         self._fresh = asyncio.Event()
@@ -170,7 +197,7 @@ class Panel:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         if self.watching >= MAX_STREAMS:
             raise web.HTTPServiceUnavailable(text=f"{MAX_STREAMS} streams are open already.")
-        which = request.match_info["which"]
+        which = self._number(request), request.match_info["which"]
         response = web.StreamResponse(headers={"Content-Type": "multipart/x-mixed-replace; boundary=frame"})
         self._watchers[which] += 1
         try:
@@ -185,7 +212,7 @@ class Panel:
                 self._pictures.pop(which, None)  # whoever comes next is not shown an old one
         return response
 
-    async def _send_pictures(self, which: str, response: web.StreamResponse) -> None:
+    async def _send_pictures(self, which: Stream, response: web.StreamResponse) -> None:
         await response.write(b"--frame\r\n")
         seen: bytes | None = None
         while not self._closing.is_set():

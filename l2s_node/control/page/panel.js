@@ -7,9 +7,10 @@ const STILL_MS = 2500; // without a heartbeat before the picture counts as stand
 const images = [...document.querySelectorAll("img[data-stream]")];
 let born = null; // the node's own mark: another one means that it has been started anew
 let beat = { value: null, since: 0 };
+let channel = Number(new URLSearchParams(location.search).get("channel")) || 1;
 
 function play(image) {
-  image.src = `/stream/${image.dataset.stream}?${Date.now()}`;
+  image.src = `/stream/${image.dataset.stream}?channel=${channel}&${Date.now()}`;
 }
 
 function stop(image) {
@@ -48,7 +49,32 @@ function cell(part) {
   return span;
 }
 
+function choose(number) {
+  channel = number;
+  born = null;
+  beat = { value: null, since: 0 };
+  history.replaceState(null, "", `?channel=${number}`);
+  images.forEach((image) => (image.hidden = true));
+}
+
+function offer(names) {
+  const nav = document.querySelector("nav");
+  nav.hidden = names.length === 0;
+  if (nav.children.length !== names.length) {
+    nav.replaceChildren(
+      ...names.map((name, index) => {
+        const button = document.createElement("button");
+        button.textContent = name;
+        button.addEventListener("click", () => choose(index + 1));
+        return button;
+      }),
+    );
+  }
+  [...nav.children].forEach((button, index) => button.setAttribute("aria-pressed", index + 1 === channel));
+}
+
 function show(status) {
+  offer(status.channels ?? []);
   document.title = status.name;
   document.getElementById("name").textContent = status.name;
   document.getElementById("line").replaceChildren(...status.line.split(" · ").map(cell));
@@ -75,7 +101,7 @@ function lost() {
 async function look() {
   if (!document.hidden) {
     try {
-      const answer = await fetch("/status.json", { signal: AbortSignal.timeout(TIMEOUT_MS) });
+      const answer = await fetch(`/status.json?channel=${channel}`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
       if (!answer.ok) throw new Error(answer.statusText);
       show(await answer.json());
     } catch {
