@@ -178,9 +178,12 @@ def _wrap_late(trace: Trace) -> None:
     loader: Any = importlib.import_module("l2s_node.loader")
     prepare = loader.prepare
 
+    once = threading.Lock()  # every channel has a loader
+
     def prepared(*args: Any) -> Any:
         device = prepare(*args)
-        trace.wrap(TORCH_STAGES)
+        if once.acquire(blocking=False):
+            trace.wrap(TORCH_STAGES)
         return device
 
     trace.replace(loader, "prepare", trace.timed(prepared, "import torch"))
