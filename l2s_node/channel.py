@@ -81,7 +81,15 @@ class Channel:
         self._looks = Overlay(library)
         self._outlet = Outlet()
         rate = exact_rate(config.fps) if config.fps else FIRST_RATE
-        self._options = Options(config.name, __version__, rate, config.output_size or FIRST_SIZE)
+        self._options = Options(
+            config.name,
+            __version__,
+            rate,
+            config.output_size or FIRST_SIZE,
+            channel=self.name,
+            osc=config.osc,
+            lan=config.lan,
+        )
         self._sinks: list[Sink] = []
         self._gone: list[Sink] = []
         self._sent = 0

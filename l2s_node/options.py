@@ -119,12 +119,13 @@ def _add_list(verbs: Verbs) -> None:  # type: ignore[valid-type]
 
 
 def _add_doctor(verbs: Verbs) -> None:  # type: ignore[valid-type]
-    _verb(
+    p = _verb(
         verbs,
         "doctor",
         "check everything that a show needs, a line each",
         "A line begins with ok, with note (a show runs all the same) or with FAIL; then the exit code is 1.",
     )
+    p.add_argument("--lan", action="store_true", help="instead: all l2s nodes on the network, and how they do")
 
 
 def _add_apply(verbs: Verbs) -> None:  # type: ignore[valid-type]

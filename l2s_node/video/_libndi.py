@@ -22,6 +22,7 @@ NONE = 0  # NDIlib_frame_type_none
 PROGRESSIVE = 1  # NDIlib_frame_format_type_progressive
 FIELD_0, FIELD_1 = 2, 3  # single fields: the even rows, the odd rows
 FASTEST = 100  # NDIlib_recv_color_format_fastest: UYVY, or UYVA where there is alpha
+METADATA_ONLY = -10  # NDIlib_recv_bandwidth_metadata_only: no pictures
 HIGHEST = 100  # NDIlib_recv_bandwidth_highest: the picture in its full size
 SYNTHESIZE = UNDEFINED = 2**63 - 1  # NDIlib_send_timecode_synthesize, NDIlib_recv_timestamp_undefined
 
@@ -103,6 +104,7 @@ _PROTOTYPES = {  # name: (result, *arguments)
     "recv_connect": (None, _P, _P),
     "recv_capture_v3": (C.c_int, _P, _P, _P, _P, C.c_uint32),
     "recv_free_video_v2": (None, _P, _P),
+    "recv_free_metadata": (None, _P, _P),
     "recv_get_performance": (None, _P, _P, _P),
     "recv_get_no_connections": (C.c_int, _P),
     "recv_set_tally": (C.c_bool, _P, _P),

@@ -35,12 +35,18 @@ class Options:
         version: this node's version.
         rate: frames a second that a sink should announce first, and that a source without a rate of its own makes.
         size: (width, height) that a sink should announce first, and that a source without a size of its own makes.
+        channel: which of several channels this is for; "" for the only one.
+        osc: UDP port that the node listens on; 0 for none.
+        lan: it listens beyond this machine.
     """
 
     name: str = "l2s"
     version: str = "0"
     rate: Fraction = Fraction(30)
     size: tuple[int, int] = (1280, 720)
+    channel: str = ""
+    osc: int = 0
+    lan: bool = False
 
 
 class Source(Protocol):

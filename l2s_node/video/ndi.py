@@ -17,6 +17,7 @@ from l2s_node.errors import NotFoundError, RoomError
 from l2s_node.frame import Frame, PixelFormat, page_aligned, plane_shapes
 from l2s_node.video import _libndi
 from l2s_node.video._libndi import Video
+from l2s_node.video._ndi_lan import about
 from l2s_node.video._ndi_link import LOOK, Finder, Link, advise, log, product
 from l2s_node.video.base import Options
 
@@ -225,6 +226,7 @@ class Sink:
         self._lib = _libndi.load()
         self._sender = self._create(address.strip() or options.name)
         self._lib.NDIlib_send_add_connection_metadata(self._sender, C.byref(product(options)))
+        self._lib.NDIlib_send_add_connection_metadata(self._sender, C.byref(about(options)))
         self.uri = "ndi:" + self._lib.NDIlib_send_get_source_name(self._sender)[0].name.decode()
         self.format = PixelFormat.UYVA
         self.dropped = 0
