@@ -1,0 +1,115 @@
+"""Streams: how many channels one process plays in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import numpy as np
+
+from l2s_node.bench._live import live
+from l2s_node.bench._row import Row, Task, spread_of
+from l2s_node.bench._worlds import OURS, random_world, table_like
+from l2s_node.config import RunConfig
+from l2s_node.cuda_graph import create
+from l2s_node.frame import Frame
+from l2s_node.loader import canvas_of, draw_field
+from l2s_node.models import engines
+from l2s_node.params import Params
+from l2s_node.pipeline import Pipeline, Player
+
+METHOD = (
+    "without a GPU a live node of so many channels, each a moving 720p30 pattern through flowers/small to null:, its "
+    "slowest channel against one channel alone; on a GPU 1080p steps of so many channels of one world, one after the "
+    "other as a node makes them, bytes in host memory to bytes in host memory, random weights"
+)
+RATE = 30.0
+LIVE = (2, 3)
+"""Channels of the live runs; the goal is the first one's."""
+FRAME = (1920, 1080)
+CHANNELS = 64
+TICK = 1e3 / 60
+"""Milliseconds that all channels have together at 60 pictures a second."""
+
+
+def rows(task: Task) -> Iterator[Row]:
+    """See `Row`."""
+    if task.device.type == "cpu":
+        alone = _played(1, task.seconds)
+        for count in LIVE:
+            yield _live_row(count, _played(count, task.seconds), alone)
+        return
+    for architecture in (OURS, "classic"):
+        yield _row(architecture, task)
+
+
+def _played(count: int, seconds: float) -> dict[str, dict[str, float]]:
+    """The summaries of the channels of a live node."""
+    ways = [part for n in range(count) for part in ("--channel", f"ch{n + 1}:pattern:table>null:")]
+    with live(*ways, "--seconds", str(seconds)) as node:
+        node.process.wait(seconds + 120)
+    channels: dict[str, dict[str, float]] = node.summary["channels"]
+    return channels
+
+
+def _live_row(count: int, played: dict[str, dict[str, float]], alone: dict[str, dict[str, float]]) -> Row:
+    """The slowest channel's pictures a second."""
+    (one,) = alone.values()
+    slowest = min(played.values(), key=lambda each: each["frames_in"] / each["seconds"])
+    steps = ", ".join(f"{each['step_ms_p50']:.1f}" for each in played.values())
+    lost = sum(each["dropped_input"] for each in played.values())
+    return Row(
+        f"{count} channels 720p30 → flowers/small: the slowest",
+        slowest["frames_in"] / slowest["seconds"],
+        "FPS",
+        baseline=one["frames_in"] / one["seconds"],
+        against="one alone",
+        more=True,
+        goal=0.99 * RATE if count == LIVE[0] else None,
+        note=f"steps {steps} ms, alone {one['step_ms_p50']:.1f}; passed over {lost:.0f}",
+    )
+
+
+def _row(architecture: str, task: Task) -> Row:
+    """Channels of 1080p60 that the GPU has time for."""
+    generator, card = random_world(architecture, "large")
+    canvas = canvas_of(card, RunConfig(source="null:", sinks=("null:",)), FRAME, task.device)
+    draw_field(generator, card, canvas)
+    engine, _ = engines.build("auto", generator, card, (1, 1, canvas[1], canvas[0]), task.device)
+    with ExitStack() as stack:
+        stack.enter_context(closing(engine))
+        pipelines = [stack.enter_context(closing(create(task.device))) for _ in range(CHANNELS)]
+        for pipeline in pipelines:
+            pipeline.use(Player("random", engine, canvas, engine.step), 0.0)
+        times = _rounds(pipelines, task.seconds)
+    fits = [CHANNELS * TICK / ms for ms in times]
+    return Row(
+        f"channels of 1080p60, {'our' if architecture == OURS else architecture} large at {canvas[0]}x{canvas[1]}",
+        float(np.median(fits)),
+        "",
+        spread_of(fits),
+        len(fits),
+        more=True,
+        goal=float(CHANNELS),
+        note=f"{CHANNELS} channels take {np.median(times):.1f} ms on {engine.name} {engine.precision}",
+    )
+
+
+def _rounds(pipelines: list[Pipeline], seconds: float) -> list[float]:
+    """Milliseconds of whole rounds, each channel once."""
+    frames = [table_like(FRAME, seed) for seed in range(3)]
+    times: list[float] = []
+    for number in range(2):
+        _round(pipelines, frames, number)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 3:
+        start = time.perf_counter()
+        _round(pipelines, frames, len(times) + 2)
+        times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def _round(pipelines: list[Pipeline], frames: list[Frame], number: int) -> None:
+    for index, pipeline in enumerate(pipelines):
+        pipeline.step(frames[(number + index) % len(frames)], Params(), number / 60)
