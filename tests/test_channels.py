@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 import urllib.request
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ndi_loopback import Hosts
 from small_worlds import make_world
 from test_node import Act, Seen
 
@@ -344,3 +346,28 @@ def test_the_panel_knows_every_channel(show: Show) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/stream/output?channel=2", timeout=5) as stream:
         head = stream.read(400)
         assert b"image/jpeg" in head
+
+
+# --- the whole show --------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_ndi_source_holds_its_channel_and_leaves_the_other_at_its_pace(ndi_hosts: Hosts, home: Path) -> None:
+    """A sender on ALPHA dies as by a power cut, while the node on BETA plays another channel."""
+    cam = ndi_hosts.a.sender("cam", size="320x240", fps=25)
+    options = ("--world", "night", "--set", "1/show=split", "--engine", "eager", "--panel", "0")
+    channels = ("--channel", "a:ndi:cam>ndi:out-a", "--channel", "b:pattern:bars>ndi:out-b")
+    command = [sys.executable, "-m", "l2s_node", "run", *options, *channels]
+    node = ndi_hosts.b.start(*command, L2S_HOME=str(home))
+    lost, other = (ndi_hosts.a.receiver(name) for name in ("out-a", "out-b"))
+    lost.wait_counter(30, 40)
+    other.wait(lambda e: "counter" in e, 20)
+    cam.kill()
+    node.wait(lambda e: "is gone" in e.get("text", ""), 10)
+    before = len(lost.pictures()), len(other.pictures())
+    for _ in range(60):
+        other.wait(lambda e: "counter" in e, 10)
+    after = len(lost.pictures()), len(other.pictures())
+    assert after[0] - before[0] > 20, "the lost one's picture is held, and goes out"
+    assert after[1] - before[1] >= 60
+    ndi_hosts.a.sender("cam", size="320x240", fps=25, start=100_000)
+    lost.wait_counter(100_000, 15)
