@@ -1,4 +1,7 @@
-"""Reading the pictures of a training: folders of picture files and videos, as uint8 RGB arrays in memory."""
+"""Reading the pictures of a training: folders of picture files and videos, as uint8 RGB arrays in memory.
+
+Near-duplicates are dropped, and what is held back has no relatives among what is learned from.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from l2s_node.errors import TrainError
+from l2s_node.train.likeness import Likeness
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
+FOREIGN = {".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".psd", ".gif"}
+"""Pictures that Pillow can't read, or not as one picture: worth a sentence, because their owner expects them."""
+
 FEWEST = 20
 """Below this a discriminator knows every picture by heart within seconds and nothing is learned."""
+
+SEEK = 300
+"""Frames from one wanted frame of a video to the next from which jumping is faster than decoding what lies between."""
 
 Pixels = NDArray[np.uint8]
 
@@ -33,11 +49,13 @@ class Gathered:
         train: to learn from.
         held: held back, to look at and to score with, never learned from.
         skipped: one sentence for each file that could not be used.
+        alike: pictures left out: near-duplicates, and relatives of what is held back.
     """
 
     train: list[Pixels] = field(default_factory=list)
     held: list[Pixels] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    alike: int = 0
 
 
 def gather(paths: Sequence[Path], side: int, frames: int, hold: float = 0.05, seed: int = 0) -> Gathered:
@@ -54,18 +72,55 @@ def gather(paths: Sequence[Path], side: int, frames: int, hold: float = 0.05, se
         TrainError: a path is not there, or is neither folder, picture nor video.
     """
     result = Gathered()
+    groups: list[_Group] = []
     for path in paths:
-        stills, videos = _files(path)
+        stills, videos = _files(path, result.skipped)
         found = list(_read_pictures(stills, side, result.skipped))
         random.Random(seed).shuffle(found)
-        groups = [found, *(_read_video(v, side, frames, result.skipped) for v in videos)]
-        for group in groups:
-            keep = round(len(group) * (1 - hold))
-            result.train += group[:keep]
-            result.held += group[keep:]
+        groups.append(_Group(found, film=False))
+        groups += [_Group(_read_video(video, side, frames, result.skipped), film=True) for video in videos]
+    _share_out(groups, hold, result)
     for reason in result.skipped:
         log.warning("skipped %s", reason)
+    if result.alike:
+        log.info("left out %d pictures that are nearly the same as others", result.alike)
     return result
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The pictures of a folder, in random order, or of one film, in its order."""
+
+    pictures: list[Pixels]
+    film: bool
+
+
+def _share_out(groups: Sequence[_Group], hold: float, result: Gathered) -> None:
+    """Put pictures to `result.train` and `result.held`, the last of each group held back, without near-duplicates.
+
+    What is too near to a held-back picture is left out of both, because learned from it would flatter the score: a
+    still that shows the same motif; of a film (a fixed camera shows one motif all the time) what comes just before.
+    """
+    everything = [picture for group in groups for picture in group.pictures]
+    likeness = Likeness(everything)
+    unique = set(likeness.unique())
+    stills: list[int] = []
+    films: list[int] = []
+    held: list[int] = []
+    start = 0
+    for group in groups:
+        own = [index for index in range(start, start + len(group.pictures)) if index in unique]
+        start += len(group.pictures)
+        keep = round(len(own) * (1 - hold))
+        held += own[keep:]
+        if group.film:
+            films += own[: keep - (len(own) - keep) // 2]
+        else:
+            stills += own[:keep]
+    train = [index for index in stills if not likeness.kin(index, held)] + films
+    result.train += [everything[index] for index in train]
+    result.held += [everything[index] for index in held]
+    result.alike += len(everything) - len(train) - len(held)
 
 
 def gather_world(paths: Sequence[Path], side: int, frames: int, seed: int = 0) -> Gathered:
@@ -79,6 +134,7 @@ def gather_world(paths: Sequence[Path], side: int, frames: int, seed: int = 0) -
     if usable < FEWEST:
         where = ", ".join(str(p) for p in paths)
         reasons = f"; {len(result.skipped)} skipped, the first: {result.skipped[0]}" if result.skipped else ""
+        reasons += f"; {result.alike} nearly the same as others" if result.alike else ""
         raise TrainError(f"{where} has {usable} usable pictures, a training needs at least {FEWEST}{reasons}")
     return result
 
@@ -92,7 +148,7 @@ def sources_text(paths: Sequence[Path], count: int) -> str:
     return "\n\n".join(texts)
 
 
-def _files(path: Path) -> tuple[list[Path], list[Path]]:
+def _files(path: Path, skipped: list[str]) -> tuple[list[Path], list[Path]]:
     """(pictures, videos) under `path`, sorted."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
@@ -102,6 +158,7 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
         raise TrainError(f"{path} is neither a folder nor a picture nor a video that this version reads")
     else:
         raise TrainError(f"there is no folder or file {path}")
+    skipped += [f"{p}: save it as JPEG or PNG first" for p in files if p.suffix.lower() in FOREIGN]
     return [p for p in files if p.suffix.lower() in PICTURES], [p for p in files if p.suffix.lower() in VIDEOS]
 
 
@@ -122,11 +179,21 @@ def _read_picture(path: Path, side: int) -> Pixels | str:
     try:
         with Image.open(path) as picture:
             picture.draft("RGB", (side, side))  # a JPEG decodes faster at 1/2, 1/4 or 1/8, never under this size
-            pixels = _fit(ImageOps.exif_transpose(picture).convert("RGB"), side)
+            pixels = _fit(_as_rgb(ImageOps.exif_transpose(picture)), side)
             return _small(path, picture.width, picture.height, side) if pixels is None else pixels
     # Pillow raises these for broken files, SyntaxError among them (PNG chunks)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
         return f"{path}: {err}"
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    """8-bit RGB: 16-bit greys scaled (Pillow would clip them), transparent parts laid on black."""
+    if picture.mode.startswith("I"):
+        return Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture).convert("RGB")
+    return picture.convert("RGB")
 
 
 def _fit(picture: Image.Image, side: int) -> Pixels | None:
@@ -148,28 +215,75 @@ def _small(path: Path, width: int, height: int, side: int) -> str:
 
 
 def _read_video(path: Path, side: int, frames: int, skipped: list[str]) -> list[Pixels]:
-    """About `frames` evenly spaced frames, turned upright as the file says."""
+    """About `frames` evenly spaced frames, turned upright as the file says, without black bars."""
     try:
         import av  # a folder of pictures needs no PyAV
     except ImportError as err:
         skipped.append(f"{path}: videos need PyAV (pip install av): {err}")
         return []
-    taken: list[Pixels] = []
+    taken: list[Image.Image] = []
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            rate = float(stream.average_rate or 25)
-            total = stream.frames or (container.duration or 0) / av.time_base * rate
-            step = max(total / frames, 1.0)
-            for number, frame in enumerate(container.decode(stream)):
-                if len(taken) * step <= number:
-                    upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
-                    fitted = _fit(Image.fromarray(np.ascontiguousarray(upright)), side)
-                    if fitted is None:
-                        skipped.append(_small(path, frame.width, frame.height, side))
-                        return []
-                    taken.append(fitted)
+            for frame in _evenly(container, stream, frames):
+                if min(frame.width, frame.height) < 0.4 * side:
+                    skipped.append(_small(path, frame.width, frame.height, side))
+                    return []
+                taken.append(_upright(frame, float(stream.sample_aspect_ratio or 1), side * 5 // 4))
     except (av.error.FFmpegError, IndexError, OSError) as err:  # IndexError: it has no video stream
         skipped.append(f"{path}: {err}" + (f" (after {len(taken)} frames, which are used)" if taken else ""))
-    return taken
+    fitted = [_fit(picture, side) for picture in _without_bars(taken)]
+    return [pixels for pixels in fitted if pixels is not None]
+
+
+def _evenly(container: InputContainer, stream: VideoStream, count: int) -> Iterator[VideoFrame]:
+    """`count` frames evenly over the whole stream (all, where it has fewer): by decoding it, or by jumping."""
+    stream.thread_type = "AUTO"
+    rate = float(stream.average_rate or 25)
+    seconds = container.duration / 1_000_000 if container.duration else stream.frames / rate
+    step = max((stream.frames or seconds * rate) / count, 1.0)
+    if step < SEEK:
+        for number, frame in enumerate(container.decode(stream)):
+            if number >= count * step:
+                return
+            if int(number / step) != int((number - 1) / step) or not number:
+                yield frame
+        return
+    first = container.start_time or 0
+    for index in range(count):
+        container.seek(first + int((index + 0.5) * seconds / count * 1_000_000))  # to the key frame before it
+        found = next(container.decode(stream), None)
+        if found is not None:
+            yield found
+
+
+def _upright(frame: VideoFrame, aspect: float, side: int) -> Image.Image:
+    """The frame turned as the file says, its pixels (`aspect` times as wide as high) square, short side <= `side`."""
+    picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    width = round(frame.width * aspect)
+    scale = min(1.0, side / min(width, frame.height))
+    size = (round(width * scale), round(frame.height * scale))
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    return picture.rotate(frame.rotation, expand=True) if frame.rotation else picture
+
+
+def _without_bars(pictures: list[Image.Image]) -> list[Image.Image]:
+    """The frames of a video without black bars at two opposite sides, which a world would learn to paint."""
+    if len({p.size for p in pictures}) != 1:
+        return pictures
+    brightest = np.max([np.asarray(p.convert("L")) for p in pictures], axis=0)
+    top, bottom = _bars(brightest.max(1))
+    left, right = _bars(brightest.max(0))
+    width, height = pictures[0].size
+    return [p.crop((left, top, width - right, height - bottom)) for p in pictures]
+
+
+def _bars(line: NDArray[np.uint8]) -> tuple[int, int]:
+    """Lengths of the black runs at both ends of `line`, 0 where they aren't alike or all is black."""
+    lit = np.flatnonzero(line > 24)  # black is 0 in RGB; compression leaves some noise
+    if not lit.size:
+        return 0, 0
+    start, end = int(lit[0]), int(len(line) - 1 - lit[-1])
+    alike = abs(start - end) <= 0.03 * len(line) and 0.02 * len(line) < min(start, end) < 0.4 * len(line)
+    return (start + 1, end + 1) if alike else (0, 0)

@@ -1,17 +1,27 @@
 """Reading pictures: turned as they say, scaled, held back, broken ones named and passed over."""
 
+import zlib
+
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from l2s_node.errors import TrainError
+from l2s_node.train import pictures
+from l2s_node.train.likeness import Likeness
 from l2s_node.train.pictures import gather, gather_world, sources_text
 
 
-def write(path, size=(120, 100), colour=(200, 100, 50), **save):
+def blobs(seed, size=(120, 100)):
+    """A soft picture of its own for every seed."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+
+
+def write(path, size=(120, 100), seed=None, **save):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path, **save)
+    blobs(zlib.crc32(path.name.encode()) if seed is None else seed, size).save(path, **save)
 
 
 def test_folders_are_searched_and_broken_and_small_files_are_named(tmp_path, caplog):
@@ -51,27 +61,110 @@ def test_exif_orientation_is_obeyed(tmp_path):
 
 def test_the_same_pictures_are_held_back_every_time(tmp_path):
     for i in range(30):
-        write(tmp_path / f"{i}.png", colour=(i, 0, 0))
-    held = [[int(p[0, 0, 0]) for p in gather([tmp_path], 64, 5, hold=0.2, seed=7).held] for _ in range(2)]
+        write(tmp_path / f"{i}.png", seed=i)
+    held = [[int(p.sum()) for p in gather([tmp_path], 64, 5, hold=0.2, seed=7).held] for _ in range(2)]
     assert held[0] == held[1] and len(held[0]) == 6 and held[0] != sorted(held[0])
 
 
-def video(path, frames=40):
+def video(path, pictures, rate=20):
+    """`pictures` yields one ``(80, 96, 3)`` uint8 array after the other."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=20)
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.bit_rate = 8_000_000
         stream.width, stream.height = 96, 80
-        for i in range(frames):
-            pixels = np.full((80, 96, 3), i * 6, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for pixels in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
         container.mux(stream.encode())
 
 
+def stepping(count, size=(96, 80)):
+    """A picture of its own for every frame, whose number is in its blue."""
+    for i in range(count):
+        pixels = np.array(blobs(i, size))
+        pixels[..., 2] = 6 * i
+        yield pixels
+
+
+def numbers(pictures):
+    return [float(p[..., 2].mean()) / 6 for p in pictures]
+
+
 def test_a_video_gives_evenly_spaced_frames_and_its_end_is_held_back(tmp_path):
-    video(tmp_path / "clip.mp4")
+    video(tmp_path / "clip.mp4", stepping(40))
     found = gather([tmp_path / "clip.mp4"], 80, 10, hold=0.2)
-    levels = [float(p.mean()) / 6 for p in found.train + found.held]
-    assert (len(found.train), len(found.held)) == (8, 2)
-    assert levels == pytest.approx([4 * i for i in range(10)], abs=1.0)
+    assert numbers(found.train) == pytest.approx([4 * i for i in range(7)], abs=1.0)
+    assert numbers(found.held) == pytest.approx([32, 36], abs=1.0)  # and 28, their neighbour, is left out
+    assert found.alike == 1
+
+
+def test_a_long_video_is_jumped_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "SEEK", 5)
+    video(tmp_path / "clip.mp4", stepping(40))  # its key frames are 12 apart
+    found = numbers(gather([tmp_path / "clip.mp4"], 80, 6, hold=0).train)
+    assert len(found) >= 3 and found == sorted(found) and found[-1] - found[0] > 20
+
+
+def test_black_bars_and_sleeping_frames_of_a_video_are_left_out(tmp_path):
+    def letterbox():
+        for pixels in stepping(30):
+            pixels[:16] = pixels[-16:] = 0
+            yield pixels
+            yield pixels  # twice the same
+
+    video(tmp_path / "clip.mp4", letterbox())
+    found = gather([tmp_path / "clip.mp4"], 80, 60, hold=0)
+    assert (len(found.train), found.alike) == (30, 30)
+    assert {p.shape[:2] for p in found.train} <= {(46, 96), (47, 96), (48, 96)}
+
+
+def test_a_film_turned_by_its_phone_is_upright(tmp_path):
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=20)
+        stream.width, stream.height = 96, 80
+        stream.set_display_rotation(90)
+        half = np.zeros((80, 96, 3), np.uint8)
+        half[:, :48] = 255
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(half, format="rgb24")))
+        container.mux(stream.encode())
+    (upright,) = gather([tmp_path / "clip.mp4"], 80, 1, hold=0).train
+    assert upright.shape == (96, 80, 3) and abs(float(upright[:40].mean()) - float(upright[-40:].mean())) > 200
+
+
+# --- alike -----------------------------------------------------------------------------------------------------------
+
+
+def test_near_duplicates_are_dropped_and_other_grades_are_not(tmp_path):
+    for i in range(10):
+        write(tmp_path / f"{i}.png", seed=i, size=(200, 160))
+    blobs(3, (200, 160)).save(tmp_path / "again.jpg", quality=40)
+    blobs(3, (200, 160)).resize((150, 120)).save(tmp_path / "smaller.png")
+    graded = np.array(blobs(4, (200, 160))).astype(float) * (0.6, 0.9, 0.5)
+    Image.fromarray(graded.astype(np.uint8)).save(tmp_path / "graded.png")
+    found = gather([tmp_path], 100, 5, hold=0)
+    assert (len(found.train), found.alike) == (11, 2)
+
+
+def test_no_relative_of_a_held_back_picture_is_learned_from(tmp_path):
+    for i in range(30):
+        write(tmp_path / f"{i}.png", seed=i)
+        graded = np.array(blobs(i)).astype(float) * (0.5, 0.8, 0.4)  # the same motif in another grade
+        Image.fromarray(graded.astype(np.uint8)).save(tmp_path / f"{i}-graded.png")
+    found = gather([tmp_path], 64, 5, hold=0.2)
+    everything = found.train + found.held
+    likeness = Likeness(everything)
+    held = range(len(found.train), len(everything))
+    assert len(found.held) == 12 and len(found.train) + found.alike == 48 and found.alike >= 6
+    assert not any(likeness.kin(index, held) for index in range(len(found.train)))
+
+
+def test_transparent_and_deep_pictures_are_seen_as_they_are(tmp_path):
+    deep = np.linspace(0, 65535, 100 * 100).reshape(100, 100).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    Image.new("RGBA", (100, 100), (255, 255, 255, 0)).save(tmp_path / "glass.png")
+    Image.new("RGB", (100, 100)).save(tmp_path / "phone.heic", format="PNG")
+    found = gather([tmp_path], 64, 5, hold=0)
+    assert sorted(round(float(p.mean())) for p in found.train) == [0, 127]
+    assert [reason for reason in found.skipped if "save it as JPEG or PNG first" in reason]
 
 
 def test_a_broken_video_is_named(tmp_path):
