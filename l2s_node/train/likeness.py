@@ -17,7 +17,7 @@ KIN = 10
 """Bits up to which two pictures count as the same motif. Of 1,119 photographs of flowers 4 pairs are that alike."""
 
 COLOUR = 8.0
-"""Mean difference of two thumbnails, of 0…255, up to which duplicates are duplicates; a new grade makes a new picture."""
+"""Mean difference of two thumbnails, of 0…255, up to which duplicates are duplicates; another grade is another one."""
 
 
 def _cosines() -> NDArray[np.float32]:
