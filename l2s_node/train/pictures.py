@@ -72,6 +72,20 @@ def gather(paths: Sequence[Path], side: int, frames: int, hold: float = 0.05, se
         TrainError: a path is not there, or is neither folder, picture nor video.
     """
     result = Gathered()
+    _share_out(_read(paths, side, frames, seed, result), hold, result)
+    if result.alike:
+        log.info("left out %d pictures that are nearly the same as others", result.alike)
+    return result
+
+
+def gather_all(paths: Sequence[Path], side: int, frames: int, seed: int = 0) -> list[Pixels]:
+    """Everything in `paths` to score on: nothing is held back, and near-duplicates stay. Otherwise as `gather`."""
+    groups = _read(paths, side, frames, seed, Gathered())
+    return [picture for group in groups for picture in group.pictures]
+
+
+def _read(paths: Sequence[Path], side: int, frames: int, seed: int, result: Gathered) -> list[_Group]:
+    """All groups; what could not be used is noted in `result` and logged."""
     groups: list[_Group] = []
     for path in paths:
         stills, videos = _files(path, result.skipped)
@@ -79,12 +93,9 @@ def gather(paths: Sequence[Path], side: int, frames: int, hold: float = 0.05, se
         random.Random(seed).shuffle(found)
         groups.append(_Group(found, film=False))
         groups += [_Group(_read_video(video, side, frames, result.skipped), film=True) for video in videos]
-    _share_out(groups, hold, result)
     for reason in result.skipped:
         log.warning("skipped %s", reason)
-    if result.alike:
-        log.info("left out %d pictures that are nearly the same as others", result.alike)
-    return result
+    return groups
 
 
 @dataclass(frozen=True)
