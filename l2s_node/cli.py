@@ -144,6 +144,20 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _score(args: argparse.Namespace) -> int:
+    from l2s_node.score import Asked, score
+
+    if not args.verbose:
+        logging.getLogger("l2s_node.models").setLevel(logging.WARNING)  # which engine each world is timed on
+    given: dict[str, Any] = {key: value for key, value in _given(args, "json").items() if value is not None}
+    for key in ("worlds", "pictures", "against", "foreign"):
+        given[key] = tuple(given[key])
+    found = score(Asked(**given), _say)
+    if args.json:
+        _write(args.json, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
 def _given(args: argparse.Namespace, *but: str) -> dict[str, Any]:
     """The options of a verb by name, without those named in `but`."""
     return {key: value for key, value in vars(args).items() if key not in ("verb", "verbose", *but)}
@@ -179,4 +193,5 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "latency": _latency,
     "train": _train,
+    "score": _score,
 }

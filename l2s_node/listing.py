@@ -63,11 +63,22 @@ def _world_rows() -> Iterator[str]:
             yield f"{name:<20} can't play: {err}"
             continue
         about = "; ".join(part.strip().splitlines()[0] for part in (card.sources, card.licence) if part.strip())
+        about = "; ".join(part for part in (_scores(card.training.get("scores")), about) if part)
         yield f"{name:<20} {card.architecture}, {card.resolution} pixels, {world.path}" + (
             f" ({about})" if about else ""
         )
     if not found:
         yield "none: train one with l2s train, or put one into " + str(config.home() / "worlds")
+
+
+def _scores(found: object) -> str:
+    """What `l2s score --write` left in a card, in short; "" for a card without."""
+    if not isinstance(found, dict):
+        return ""
+    heads = {"kid": "KID own", "kid_foreign": "foreign", "flicker": "flicker", "response": "response", "flat": "flat"}
+    plain = {name: value[0] if isinstance(value, list) and value else value for name, value in found.items()}
+    told = [f"{head} {plain[name]:g}" for name, head in heads.items() if isinstance(plain.get(name), int | float)]
+    return ", ".join(told)
 
 
 def _look_rows() -> Iterator[str]:

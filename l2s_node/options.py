@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"l2s {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="say more in the log")
     verbs = top.add_subparsers(required=True, metavar="VERB")
-    for add in (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_latency, _add_train):
+    for add in (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_latency, _add_train, _add_score):
         add(verbs)
     return top
 
@@ -202,6 +202,33 @@ def _add_expert(p: argparse.ArgumentParser) -> None:
     g.add_argument("--sheet-seconds", type=float, metavar="N", help="between contact sheets (60)")
 
 
+def _add_score(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "score", "how good worlds are, in numbers, on pictures that they never saw", SCORE_EXAMPLES)
+    p.add_argument("worlds", nargs="+", metavar="WORLD", help="a name (all its sizes), NAME/SIZE or a file")
+    p.add_argument(
+        "--pictures",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER|VIDEO",
+        help="what the worlds were trained to make, never trained on",
+    )
+    p.add_argument("--against", nargs="+", default=[], metavar="WORLD", help="worlds to compare each one with")
+    p.add_argument(
+        "--foreign",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER|VIDEO",
+        help="other things that a camera may see (the bundled clip)",
+    )
+    p.add_argument("--most", type=_count, metavar="N", help="pictures of each kind that are used at most (1000)")
+    p.add_argument("--device", choices=DEVICES, help="what the worlds play on (auto)")
+    p.add_argument("--no-timing", dest="timing", action="store_false", help="leave out the time of a picture")
+    p.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers")
+    p.add_argument("--write", action="store_true", help="write the scores into the worlds' cards, for l2s list worlds")
+
+
 RUN_EXAMPLES = """\
 examples:
   l2s run --in ndi:cam --out ndi:l2s --world flowers        a camera on the network
@@ -239,6 +266,17 @@ examples:
   l2s train photos --name moss                     ten minutes; then: l2s run --in camera:0 --world moss
   l2s train sea.mp4 --name sea --minutes 60        from a video; Ctrl-C stops it, --resume goes on
 """
+SCORE_EXAMPLES = """\
+KID, precision and recall: how near what is made comes to the pictures, from their own luma and from foreign inputs.
+Checkerboard: what up-sampling leaves in the picture, in excess of the pictures' own. Flicker: how much sensor noise of
+1 % changes. Response: how much a moved object changes, over the input's change. Flat: texture over a flat input, over
+that of the pictures. Luma: how well light and dark lie where the input has them. l2s_node/score/measures.py has the
+formulas. The last row is the grey input itself, for scale.
+
+examples:
+  l2s score moss --pictures kept-back               all sizes of moss
+  l2s score moss/small --pictures kept-back --against other.safetensors --json scores.json
+"""
 
 
 def _verb(
@@ -268,6 +306,12 @@ def _positive(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"a number over 0, not {text!r}")
     return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"a whole number over 0, not {text!r}")
+    return int(text)
 
 
 def _integers(text: str) -> tuple[int, ...]:

@@ -19,12 +19,12 @@ from typing import Any
 from l2s_node.bench import _machine
 from l2s_node.bench._noise import Listener
 from l2s_node.bench._report import markdown, plot
-from l2s_node.bench._row import Row, Task
+from l2s_node.bench._row import Row, Task, timed
 from l2s_node.config import RunConfig
 from l2s_node.errors import L2SError
 from l2s_node.loader import prepare
 
-__all__ = ["Row", "Task", "bench", "conclusions", "markdown", "plot"]
+__all__ = ["Row", "Task", "bench", "conclusions", "markdown", "plot", "timed"]
 
 
 def bench(what: Sequence[str], seconds: float, say: Callable[[str], None]) -> dict[str, Any]:

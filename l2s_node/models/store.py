@@ -26,7 +26,8 @@ from l2s_node.models.worlds import SUFFIX, World, find, worlds
 from l2s_node.params import SIZES
 
 __all__ = [
-    "DTYPES", "SCALE", "SIZES", "SUFFIX", "World", "at", "find", "instantiate", "load", "read_card", "save", "worlds"
+    "DTYPES", "SCALE", "SIZES", "SUFFIX", "World", "at", "find", "instantiate", "load", "read_card", "rewrite_card",
+    "save", "worlds",
 ]  # fmt: skip
 
 SCALE = ".scale"
@@ -136,6 +137,22 @@ def load(path: Path) -> tuple[Generator, ModelCard]:
         if isinstance(module, Norm):
             module.num_batches_tracked = torch.tensor(0)
     return generator.eval(), card
+
+
+def rewrite_card(path: Path, card: ModelCard) -> None:
+    """Give the world in `path` another card, at once or not at all; its tensors stay as they are, and so its hash.
+
+    Raises:
+        ModelError: as `load`, `card` is not of these tensors, or the file can't be written.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as err:
+        raise _unreadable(path, err) from err
+    if _hash(tensors) != card.hash:
+        raise ModelError(f"{path} was changed after its card was read: nothing is written")
+    _write(path, serialise(tensors, {"card": card.to_json()}))
 
 
 def read_card(path: Path) -> ModelCard:
