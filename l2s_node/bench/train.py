@@ -56,7 +56,7 @@ def _step(settings: TrainSettings, device: torch.device) -> Step:
     recipe = RECIPES[settings.recipe]
     torch.manual_seed(settings.seed)
     torch.backends.cudnn.benchmark = device.type == "cuda"
-    nets = Nets(store.instantiate(draft_card(settings)), recipe.critic(), recipe.rates, device)
+    nets = Nets(store.instantiate(draft_card(settings)), recipe.critic(device), recipe.rates, device)
     album = Album([_picture(seed) for seed in range(PICTURES)], device)
     own = math.ceil(settings.batch * recipe.own)
     return prepare(settings, nets, Batches(album, album, settings.resolution, settings.batch, own))

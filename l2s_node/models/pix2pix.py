@@ -75,8 +75,6 @@ class Generator(nn.Module):
     """What both architectures share."""
 
     channels: tuple[int, ...]
-    seeded = False
-    """Whether it has a seed field: `forward` takes fresh ones, `random_field` draws them."""
 
     def draw_field(self, height: int, width: int, seed: int) -> None:
         """Fix the seed field for a canvas of this size (a network without one ignores it)."""
@@ -355,8 +353,6 @@ class Subpixel(Generator):
 
     `channels` are those at 1/2, 1/4, 1/8, … of the canvas.
     """
-
-    seeded = True
 
     def __init__(self, channels: Sequence[int], inputs: int = 1) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from l2s_node.picture import condition
@@ -25,7 +26,7 @@ SENSOR_NOISE = 0.01
 
 
 class Album:
-    """Pictures of any sizes as one flat uint8 buffer on the device, so that crops are made there."""
+    """Pictures of any sizes as one flat buffer on the device, four bytes a pixel, so that crops are made there."""
 
     def __init__(self, pictures: Sequence[Pixels], device: torch.device) -> None:
         self.device = device
@@ -33,9 +34,10 @@ class Album:
         self.height, self.width = sizes.to(device).unbind(1)
         ends = sizes.prod(1).cumsum(0)
         self.start = (ends - sizes.prod(1)).to(device)
-        self.pixels = torch.cat([torch.from_numpy(p).reshape(-1, 3) for p in pictures] or [torch.empty(0, 3)]).to(
-            device
-        )
+        # a pixel's three bytes and a spare one are gathered as one int32: a third of the reads
+        flat = [F.pad(torch.from_numpy(p).reshape(-1, 3), (0, 1)) for p in pictures]
+        whole = torch.cat(flat) if flat else torch.empty((0, 4), dtype=torch.uint8)
+        self.pixels = whole.view(torch.int32).view(-1).to(device)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -54,8 +56,7 @@ class Album:
         low, high = scale
         part = low + (high - low) * torch.rand(count, device=device)
         place = torch.rand(2, count, device=device)
-        crops = self.cut(which, size, part, place)
-        crops = torch.where(coin(count, device), crops.flip(3), crops)
+        crops = self.cut(which, size, part, place, mirror=torch.rand(count, device=device) < 0.5)
         return torch.where(coin(count, device), crops.mT, crops) if turn else crops
 
     def middle(self, which: Tensor, size: int) -> Tensor:
@@ -63,25 +64,33 @@ class Album:
         ones = torch.ones(len(which), device=self.device)
         return self.cut(which, size, ones, torch.full((2, len(which)), 0.5, device=self.device))
 
-    def cut(self, which: Tensor, size: int, part: Tensor, place: Tensor) -> Tensor:
-        """Squares of `part` of the short side at `place` (2, n: down, across; 0…1), bilinear, half-pixel centres."""
+    def cut(self, which: Tensor, size: int, part: Tensor, place: Tensor, mirror: Tensor | None = None) -> Tensor:
+        """Squares of `part` of the short side at `place` (2, n: down, across; 0…1), bilinear, half-pixel centres.
+
+        Those that `mirror` ``(n,)`` names are mirrored left to right. ``(n, 3, size, size)`` float, channels_last.
+        """
         height, width, start = self.height[which], self.width[which], self.start[which]
         side = part * torch.minimum(height, width)
         y, y_low, y_high = _samples(place[0] * (height - side), side, size, height)
-        x, x_low, x_high = _samples(place[1] * (width - side), side, size, width)
-        row = start.view(-1, 1, 1) + torch.stack([y_low, y_high])[..., None] * width.view(-1, 1, 1)
-        above, below = (
-            torch.lerp(
-                self.pixels[r + x_low[:, None]].float(), self.pixels[r + x_high[:, None]].float(), x[:, None, :, None]
-            )
-            for r in row
-        )
-        return (torch.lerp(above, below, y[:, :, None, None]) / 255).permute(0, 3, 1, 2).contiguous()
+        x, x_low, x_high = _samples(place[1] * (width - side), side, size, width, mirror)
+        x, y = x[:, None, :, None], y[:, :, None, None]
+
+        def pixels(rows: Tensor, columns: Tensor) -> Tensor:
+            at = start[:, None, None] + rows[:, :, None] * width[:, None, None] + columns[:, None, :]
+            return self.pixels[at].view(torch.uint8).view(-1, size, size, 4)[..., :3].float()
+
+        above = torch.lerp(pixels(y_low, x_low), pixels(y_low, x_high), x)
+        below = torch.lerp(pixels(y_high, x_low), pixels(y_high, x_high), x)
+        return (torch.lerp(above, below, y) / 255).permute(0, 3, 1, 2)
 
 
-def _samples(start: Tensor, side: Tensor, size: int, limit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _samples(
+    start: Tensor, side: Tensor, size: int, limit: Tensor, mirror: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Where `size` samples over ``[start, start + side)`` lie: (fraction, index below, index above), each (n, size)."""
-    steps = (torch.arange(size, device=start.device) + 0.5) / size
+    steps = ((torch.arange(size, device=start.device) + 0.5) / size)[None]
+    if mirror is not None:
+        steps = torch.where(mirror[:, None], 1 - steps, steps)
     position = (start[:, None] + steps * side[:, None] - 0.5).clamp_min(0)
     low = torch.minimum(position.long(), limit[:, None] - 1)
     return position - low, low, torch.minimum(low + 1, limit[:, None] - 1)
@@ -98,18 +107,14 @@ def uniform(count: int, device: torch.device, low: float, high: float) -> Tensor
 
 
 def shapes(count: int, size: int, device: torch.device, most: int = 6) -> Tensor:
-    """Luma ``(count, 1, size, size)`` 0…1: a tilted gradient with up to `most` ellipses, boxes and bars on it.
-
-    One in six is one flat grey and nothing else: an empty table must become the world too.
-    """
+    """Luma ``(count, 1, size, size)`` 0…1: a tilted gradient with up to `most` ellipses, boxes and bars on it."""
     line = torch.linspace(-1, 1, size, device=device)
     y, x = line.view(1, 1, -1, 1), line.view(1, 1, 1, -1)
 
     def draw(low: float, high: float) -> Tensor:
         return uniform(count, device, low, high)
 
-    busy = (~coin(count, device, 1 / 6)).float()
-    luma = draw(0, 1) + busy * (draw(-0.3, 0.3) * x + draw(-0.3, 0.3) * y)
+    luma = draw(0, 1) + draw(-0.3, 0.3) * x + draw(-0.3, 0.3) * y
     share = draw(0, 1)
     for _ in range(most):
         angle = draw(0, math.pi)
@@ -117,7 +122,7 @@ def shapes(count: int, size: int, device: torch.device, most: int = 6) -> Tensor
         u = (across * angle.cos() + down * angle.sin()) / draw(0.04, 0.5)
         v = (down * angle.cos() - across * angle.sin()) / draw(0.04, 0.5)
         inside = torch.where(coin(count, device), u.square() + v.square() < 1, torch.maximum(u.abs(), v.abs()) < 1)
-        there = inside & (torch.rand_like(share) < share * busy)
+        there = inside & (torch.rand_like(share) < share)
         luma = torch.where(there, draw(0, 1), luma)
     return luma.clamp(0, 1)
 
@@ -170,23 +175,35 @@ def to_input(luma: Tensor) -> Tensor:
     return luma * 2 - 1
 
 
+def flats(count: int, size: int, device: torch.device) -> Tensor:
+    """Luma ``(count, 1, size, size)`` 0…1 of empty tables: one grey each, most with a slope of light across it."""
+    line = torch.linspace(-1, 1, size, device=device)
+    slope = 0.3 * uniform(count, device, 0, 1) ** 3
+    down, across = (slope * uniform(count, device, -1, 1) for _ in range(2))
+    grey = uniform(count, device, 0, 1)
+    return (grey + down * line.view(1, 1, -1, 1) + across * line.view(1, 1, 1, -1)).clamp(0, 1)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from.
+    """What one step learns from: first the world's own inputs, then foreign ones, flat ones first among these.
 
     Attributes:
-        inputs: ``(n, 1, s, s)`` in [-1, 1]: conditioned, with sensor noise; the first `own` from `pictures`.
-        again: the same inputs under fresh sensor noise.
-        luma: ``(n, 1, s, s)`` 0…1: the conditioned inputs without noise.
-        pictures: ``(n, 3, s, s)`` in [-1, 1]: pictures of the world; the first `own` belong to `inputs`.
+        luma: ``(n, 1, s, s)`` 0…1: conditioned inputs, without sensor noise; the first `own` from `pictures`.
+        pictures: ``(n, 3, s, s)`` in [-1, 1]: pictures of the world; the first `own` belong to `luma`.
         own: how many inputs come from `pictures`.
+        flat: how many after those are flat.
     """
 
-    inputs: Tensor
-    again: Tensor
     luma: Tensor
     pictures: Tensor
     own: int
+    flat: int
+
+    def inputs(self, part: slice = slice(None)) -> Tensor:
+        """``(n, 1, s, s)`` in [-1, 1]: what a camera would give of `part` of the luma, under fresh sensor noise."""
+        luma = self.luma[part]
+        return to_input(luma + SENSOR_NOISE * torch.randn_like(luma))
 
 
 class Batches:
@@ -195,23 +212,25 @@ class Batches:
     def __init__(self, world: Album, foreign: Album, size: int, batch: int, own: int) -> None:
         self.world, self.foreign = world, foreign
         self.size, self.batch, self.own, self.device = size, batch, own, world.device
+        strange = batch - own
+        self.turned, self.filmed = strange // 3, strange // 3 if len(foreign) else 0
+        self.flat = (strange - self.turned - self.filmed) // 2
         self.conditioner = Conditioner(size, self.device)
 
     @torch.no_grad()
     def draw(self) -> Batch:
         pictures = self.world.crops(self.batch, self.size, (0.65, 1.0))
-        strange = self.batch - self.own
-        luma = torch.cat([condition.luma_of(pictures[: self.own]), self._strange(strange)])
-        luma = self.conditioner(luma, Knobs.draw(self.own, strange, self.device))
-        inputs, again = (to_input(luma + SENSOR_NOISE * torch.randn_like(luma)) for _ in range(2))
-        return Batch(inputs, again, luma, pictures * 2 - 1, self.own)
+        luma = torch.cat([condition.luma_of(pictures[: self.own]), *self._strange()])
+        luma = self.conditioner(luma, Knobs.draw(self.own, self.batch - self.own, self.device))
+        return Batch(luma, pictures * 2 - 1, self.own, self.flat)
 
-    def _strange(self, count: int) -> Tensor:
-        """Foreign luma: a third shapes, a third the foreign album (or more shapes), a third turned own pictures."""
-        turned, filmed = count // 3, count // 3 if len(self.foreign) else 0
-        parts = [shapes(count - turned - filmed, self.size, self.device)]
-        if turned:
-            parts.append(condition.luma_of(self.world.crops(turned, self.size, (0.3, 1.0), turn=True)))
-        if filmed:
-            parts.append(condition.luma_of(self.foreign.crops(filmed, self.size, (0.5, 1.0))))
-        return torch.cat(parts)
+    def _strange(self) -> list[Tensor]:
+        """Foreign luma: a third flats and shapes, a third turned own pictures, a third the foreign album (or shapes)."""
+        size, device = self.size, self.device
+        shaped = self.batch - self.own - self.flat - self.turned - self.filmed
+        parts = [flats(self.flat, size, device), shapes(shaped, size, device)]
+        if self.turned:
+            parts.append(condition.luma_of(self.world.crops(self.turned, size, (0.3, 1.0), turn=True)))
+        if self.filmed:
+            parts.append(condition.luma_of(self.foreign.crops(self.filmed, size, (0.5, 1.0))))
+        return parts

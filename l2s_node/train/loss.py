@@ -86,35 +86,59 @@ def stillness(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).abs().mean()
 
 
-def diversity(one: Tensor, other: Tensor, wanted: float = 0.25) -> Tensor:
+def diversity(one: Tensor, other: Tensor, wanted: Tensor) -> Tensor:
     """``mean(relu(wanted - |one - other|))`` of one input under two seed fields; 0…wanted. |·| is a picture's mean.
 
-    Keeps the seed field in use: without it a flat input becomes one repeated stamp.
+    Keeps the seed field in use: without it a flat input becomes one repeated stamp. `wanted` comes from `unlikeness`.
     """
-    return F.relu(wanted - (one - other).abs().mean((1, 2, 3))).mean()
+    return F.relu(wanted - _difference(one, other)).mean()
 
 
-def grid(made: Tensor, periods: Sequence[int] = (2, 4, 8, 16)) -> Tensor:
-    """The checkerboard that up-sampling leaves: what repeats in step with the picture's own raster; 0…1.
+def repetition(made: Tensor, pictures: Tensor, wanted: float, shift: int = 64) -> Tensor:
+    """How much a picture of a flat input repeats itself `shift` pixels further; 0…2, and 0 for the world's own variety.
 
-    For each period p the picture, less its running mean over p x p, is folded to one p x p tile; of what chance would
-    leave there (twice its standard deviation over the square root of the number of tiles) nothing counts. Photographs
-    score about 0.0004.
+    ``mean(relu(wanted · |p - shifted p| - |m - shifted m|))``, down and across; p are `pictures` of the world, their
+    difference the mean over all of them. `shift` is the innermost cell of a U-Net with six halvings: that far apart
+    its convolutions see the same.
+    """
+    parts = []
+    for axis in (2, 3):
+        usual = wanted * _difference(pictures, pictures.roll(shift, axis)).mean()
+        parts.append(F.relu(usual - _difference(made, made.roll(shift, axis))).mean())
+    return torch.stack(parts).mean()
+
+
+def unlikeness(pictures: Tensor) -> Tensor:
+    """The mean |difference| of two pictures of the world, each with the next in the batch; 0…2."""
+    return _difference(pictures, pictures.roll(1, 0)).mean()
+
+
+def _difference(one: Tensor, other: Tensor) -> Tensor:
+    return (one - other).abs().mean((1, 2, 3))
+
+
+def grid(made: Tensor, periods: Sequence[int] = (2, 4, 8, 16, 32)) -> Tensor:
+    """What repeats in step with the picture's own raster: the checkerboard of up-sampling, and larger stamps; 0…1.
+
+    The picture, less its running mean over the longest period, is folded to one p x p tile for each period p; of what
+    chance would leave there (twice its standard deviation over the square root of the number of tiles) nothing counts.
     """
     n, c, h, w = made.shape
+    fine = made - _running_mean(made, max(periods))
+    spread = _spread(fine).detach()
     total = made.new_zeros(())
     for period in periods:
-        fine = made - _running_mean(made, period)
         tile = fine.view(n, c, h // period, period, w // period, period).mean((2, 4))
-        chance = _spread(fine).detach() * period / (h * w) ** 0.5
+        chance = spread * period / (h * w) ** 0.5
         total = total + F.relu((tile - tile.mean((2, 3), keepdim=True)).abs() - 2 * chance).mean()
     return total
 
 
 def _running_mean(x: Tensor, size: int) -> Tensor:
-    before, after = size // 2, size - 1 - size // 2
-    x = F.pad(x, (before, after, before, after), mode="reflect")
-    return F.avg_pool2d(F.avg_pool2d(x, (size, 1), 1), (1, size), 1)  # one after the other: 2p reads instead of p²
+    """Over ``size + 1`` pixels, fewer at the borders; one axis after the other: 2p reads instead of p²."""
+    half = size // 2
+    x = F.avg_pool2d(x, (size + 1, 1), 1, (half, 0), count_include_pad=False)
+    return F.avg_pool2d(x, (1, size + 1), 1, (0, half), count_include_pad=False)
 
 
 def pixels(made: Tensor, target: Tensor) -> Tensor:

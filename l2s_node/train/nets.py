@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from l2s_node.models.pix2pix import Generator, Shuffle
+from l2s_node.models.pix2pix import Generator, Subpixel
 
 Losses = dict[str, Tensor]
 """0-dim tensors by name, detached."""
@@ -47,21 +48,41 @@ class Nets:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False)
 
     def compile(self, really: bool = True) -> None:
-        """Let the compiler fuse what `play` and `judge` do (at their first calls, about a minute in all), or not."""
+        """Let the compiler fuse what `play` does (at its first call, about a minute), or not."""
         self._play = torch.compile(self.generator, dynamic=False) if really else self.generator
-        self._judge = torch.compile(self.critic, dynamic=False) if really else self.critic
+
+    def spread(self) -> None:
+        """Train with the other processes of the default group: gradients are averaged, weights start alike.
+
+        Buffers (a norm's statistics) stay each process's own.
+        """
+        ours = None if self.device.type == "cpu" else [self.device]
+        self._play = DistributedDataParallel(self.generator, device_ids=ours, broadcast_buffers=False)
+        self._judge = DistributedDataParallel(self.critic, device_ids=ours, broadcast_buffers=False)
+
+    def judge(self, *what: Any) -> Any:
+        """The critic's opinion, to train it; through the group where there is one. Else ask `critic` itself."""
+        return self._judge(*what)
 
     def play(self, inputs: Tensor, fields: list[Tensor]) -> Tensor:
         made: Tensor = self._play(inputs, fields) if fields else self._play(inputs)
         return made
 
-    def judge(self, *pictures: Tensor) -> Any:
-        """The critic's logits: a tensor, or one for each scale."""
-        return self._judge(*pictures)
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The critic passes gradients on and takes none."""
+        trained = [p for p in self.critic.parameters() if p.requires_grad]
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
 
     def fields(self, batch: int, size: int) -> list[Tensor]:
         """Fresh seed fields for `play`; none for a generator without."""
-        if not isinstance(self.generator, Shuffle):
+        if not isinstance(self.generator, Subpixel):
             return []
         return self.generator.random_field(batch, size, size, device=self.device)
 
@@ -121,8 +142,9 @@ def make_adam(net: nn.Module, rate: float, device: torch.device) -> torch.optim.
     """Adam as pix2pix sets it, with its state made at once, so that `Nets.tensors` is complete from the start."""
     cuda = device.type == "cuda"
     start = torch.tensor(rate, device=device) if cuda else rate
-    adam = torch.optim.Adam(net.parameters(), start, betas=(0.5, 0.999), fused=cuda, capturable=cuda)
-    for parameter in net.parameters():
+    trained = [p for p in net.parameters() if p.requires_grad]
+    adam = torch.optim.Adam(trained, start, betas=(0.5, 0.999), fused=cuda, capturable=cuda)
+    for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)
     adam.step()  # of zero gradients: it moves nothing
     adam.zero_grad(set_to_none=True)
@@ -131,15 +153,17 @@ def make_adam(net: nn.Module, rate: float, device: torch.device) -> torch.optim.
     return adam
 
 
-def capture(step: Callable[[], Losses]) -> Callable[[], Losses]:
+def capture(step: Callable[[], Losses], warm: int = 3) -> Callable[[], Losses]:
     """`step` as one CUDA graph: launching its thousand kernels one by one takes several times their own time.
+
+    It is taken `warm` times before (DistributedDataParallel needs 11 times: "CUDA semantics" in PyTorch's notes).
 
     The losses that a replay returns are overwritten by the next one. Whatever `step` decides in Python is decided now.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # cuDNN chooses its kernels and allocates its workspaces, before the capture
-        for _ in range(3):
+        for _ in range(warm):
             step()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()

@@ -1,7 +1,8 @@
 """What one step of a training does: the nets with their optimisers, and the two recipes.
 
-**dream** (ours): critics at two scales that see the picture only; half of every batch foreign; instead of a pixel loss
-the made picture, seen coarsely, must keep to the input, hold still under sensor noise and differ between seed fields.
+**dream** (ours): critics that see the picture only, as patches at two scales and through a trained network's features;
+half of every batch foreign; instead of a pixel loss the made picture, seen coarsely, must keep to the input, hold still
+under sensor noise and differ between seed fields and over a flat input.
 **classic** (the original's): a critic that sees input and picture, BCE + 100 · L1, pairs only.
 """
 
@@ -11,16 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from l2s_node.models.pix2pix import ClassicPatch, TwoScales
 from l2s_node.picture.condition import luma_of
-from l2s_node.train import loss
+from l2s_node.train import features, loss
+from l2s_node.train.critics import ClassicPatch, Critics
 from l2s_node.train.data import Batch
 from l2s_node.train.nets import Losses, Nets
 
-CONSISTENCY, COLOUR, STILLNESS, DIVERSITY, GRID = 6.0, 4.0, 4.0, 2.0, 50.0
-"""Weights of the dream recipe beside its adversarial loss, found in trials."""
+CONSISTENCY, COLOUR, STILLNESS, DIVERSITY, REPETITION, GRID = 6.0, 4.0, 1.5, 4.0, 4.0, 100.0
+"""Weights of the dream recipe beside its two adversarial losses (1 each); `RECIPE.md` says what was tried."""
+
+WANTED = 0.6
+"""How different two dreams of one input must be, in parts of the difference between two pictures of the world."""
 
 PIXELS = 100.0
 """λ of pix2pix (https://arxiv.org/abs/1611.07004, section 3.3 and its code)."""
@@ -32,73 +36,138 @@ class Recipe:
 
     Attributes:
         architecture: key of `pix2pix.ARCHITECTURES`.
-        step: one step of both nets; its last argument is 0 and 1 in turns.
+        step: one step of both nets.
         own: the part of a batch whose inputs come from the world's own pictures.
         rates: learning rates of generator and critic.
-        critic: makes the critic.
+        critic: makes the critic, for a device.
     """
 
     architecture: str
-    step: Callable[[Nets, Batch, int], Losses]
+    step: Callable[[Nets, Batch], Losses]
     own: float
     rates: tuple[float, float]
-    critic: Callable[[], nn.Module]
+    critic: Callable[[torch.device], nn.Module]
 
 
-def dream_step(nets: Nets, batch: Batch, turn: int) -> Losses:
-    """One step of ours, critic first. Stillness and diversity cost a second picture each, so they take turns (0, 1)."""
-    fields = nets.fields(*batch.inputs.shape[:3:2])
+def dream_step(nets: Nets, batch: Batch) -> Losses:
+    """One step of ours, critics first."""
+    critics = nets.critic
+    assert isinstance(critics, Critics)
+    count, again = len(batch.luma), retold(batch)
+    made, still, other = dream(nets, batch, again)
     with nets.autocast():
-        made = nets.play(batch.inputs, fields)
-        logits = nets.judge(torch.cat([batch.pictures.to(made.dtype), made.detach()]))
-    real, fake = zip(*(scale.chunk(2) for scale in logits), strict=True)
-    losses = {"critic": loss.hinge_critic(real, fake)}
-    nets.descend(1, losses["critic"])
+        real, fake = window(batch.pictures, made)
+        seen_real, seen_fake = critics.perceive(real[::2]), critics.perceive(fake[::2])
+        both = [torch.cat([r, f.detach()]) for r, f in zip(seen_real, seen_fake, strict=True)]
+        patches, projected = nets.judge(torch.cat([real, fake.detach()]), both)
+    losses = {
+        "critic": loss.hinge_critic(*halves(patches, count)),
+        "projected": loss.hinge_critic(*halves(projected, len(real[::2]))),
+    }
+    nets.descend(1, losses["critic"] + losses["projected"])
+    critics.limit()
 
-    nets.critic.requires_grad_(False)
-    with nets.autocast():
-        logits = nets.judge(made)
-        if turn:
-            other = nets.play(batch.inputs, nets.fields(*batch.inputs.shape[:3:2]))
-        else:
-            other = nets.play(batch.again, fields)
-    nets.critic.requires_grad_(True)
-    made, other = made.float(), other.float()
-    losses["adversarial"] = loss.hinge_generator(logits)
+    with nets.frozen(), nets.autocast():
+        patches, projected = critics(fake, seen_fake)
+    made, still, other = made.float(), still.float(), other.float()
+    own, flat = slice(batch.own), slice(batch.own, batch.own + batch.flat)
+    losses["adversarial"] = loss.hinge_generator(patches) + loss.hinge_generator(projected)
     losses["consistency"] = loss.consistency(luma_of(made) * 0.5 + 0.5, batch.luma)
-    losses["colour"] = loss.colour_anchor(made[: batch.own], batch.pictures[: batch.own])
-    losses["grid"] = loss.grid(made)
-    total = losses["adversarial"] + CONSISTENCY * losses["consistency"] + COLOUR * losses["colour"]
-    total = total + GRID * losses["grid"]
-    if turn:
-        losses["diversity"] = loss.diversity(made, other)
-        total = total + DIVERSITY * losses["diversity"]
-    else:
-        losses["stillness"] = loss.stillness(made, other)
-        total = total + STILLNESS * losses["stillness"]
-    nets.descend(0, total)
+    losses["colour"] = loss.colour_anchor(made[own], batch.pictures[own])
+    losses["stillness"] = loss.stillness(made[again], still)
+    losses["diversity"] = loss.diversity(made[again], other, WANTED * loss.unlikeness(batch.pictures))
+    losses["repetition"] = loss.repetition(made[flat], batch.pictures, WANTED, made.shape[2] // 4)
+    losses["grid"] = loss.grid(made[::4])
+    weights = {
+        "adversarial": 1.0,
+        "consistency": CONSISTENCY,
+        "colour": COLOUR,
+        "stillness": STILLNESS,
+        "diversity": DIVERSITY,
+        "repetition": REPETITION,
+        "grid": GRID,
+    }
+    nets.descend(0, torch.stack([weight * losses[name] for name, weight in weights.items()]).sum())
     return {name: value.detach() for name, value in losses.items()}
 
 
-def classic_step(nets: Nets, batch: Batch, turn: int) -> Losses:
-    """One step of pix2pix as the original trained it, all turns alike (the critic's loss without the paper's ½)."""
-    fields = nets.fields(*batch.inputs.shape[:3:2])
+def retold(batch: Batch) -> slice:
+    """A quarter of the batch is dreamt again, with other noise and with other seeds: a few own, and the flat ones."""
+    count = max(len(batch.luma) // 4, 1)
+    start = max(batch.own - count // 4, 0)
+    return slice(start, start + count)
+
+
+def dream(nets: Nets, batch: Batch, again: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures of the whole batch; of `again` under other sensor noise; of `again` with other seed fields.
+
+    All in one pass: three would take longer, and their norms would see different batches.
+    """
+    count, size = len(batch.luma), batch.luma.shape[2]
+    inputs = torch.cat([batch.inputs(), batch.inputs(again), batch.inputs(again)])
+    fields = nets.fields(count, size)
+    others = nets.fields(len(batch.luma[again]), size)
+    fields = [torch.cat([field, field[again], other]) for field, other in zip(fields, others, strict=True)]
     with nets.autocast():
-        made = nets.play(batch.inputs, fields)
-        real, fake = nets.judge(batch.inputs, batch.pictures), nets.judge(batch.inputs, made.detach())
+        made = nets.play(inputs, fields)
+    repeated = (len(made) - count) // 2
+    return made[:count], made[count : count + repeated], made[count + repeated :]
+
+
+def window(pictures: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+    """The same random window, 7/8 of the size, of both.
+
+    Seen whole, every picture lies alike under the critics' strides, and the generator learns to write in their raster.
+    """
+    size = made.shape[2]
+    side = max(size * 7 // 8 // 32, 1) * 32
+    start = torch.randint(size - side + 1, (2,), device=made.device)
+    steps = torch.arange(side, device=made.device)
+
+    def cut(x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)  # channels_last goes in and out
+        return x.index_select(1, start[0] + steps).index_select(2, start[1] + steps).permute(0, 3, 1, 2)
+
+    return cut(pictures.to(made.dtype)), cut(made)
+
+
+def halves(logits: list[Tensor], count: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Logits of `count` real pictures and of as many made ones, for each critic."""
+    return [each[:count] for each in logits], [each[count:] for each in logits]
+
+
+def classic_step(nets: Nets, batch: Batch) -> Losses:
+    """One step of pix2pix as the original trained it (the critic's loss without the paper's ½)."""
+    inputs = batch.inputs()
+    fields = nets.fields(len(inputs), inputs.shape[2])
+    with nets.autocast():
+        made = nets.play(inputs, fields)
+        real, fake = nets.judge(inputs, batch.pictures), nets.judge(inputs, made.detach())
     losses = {"critic": loss.bce(real, True) + loss.bce(fake, False)}
     nets.descend(1, losses["critic"])
-    nets.critic.requires_grad_(False)
-    with nets.autocast():
-        fake = nets.judge(batch.inputs, made)
-    nets.critic.requires_grad_(True)
+    with nets.frozen(), nets.autocast():
+        fake = nets.critic(inputs, made)
     losses["adversarial"] = loss.bce(fake, True)
     losses["pixels"] = loss.pixels(made.float(), batch.pictures)
     nets.descend(0, losses["adversarial"] + PIXELS * losses["pixels"])
     return {name: value.detach() for name, value in losses.items()}
 
 
+def make_critics(device: torch.device) -> Critics:
+    """The critics of the dream recipe, with their features on `device`."""
+    net = features.load(device)
+    critics = Critics(net.maps, net.CHANNELS)
+    if device.type == "cuda":  # frozen weights: cast once instead of in every pass
+        for frozen in (net, critics.projected.across, critics.projected.up):
+            frozen.to(torch.bfloat16)
+    return critics
+
+
+def make_classic(device: torch.device) -> ClassicPatch:
+    return ClassicPatch()
+
+
 RECIPES = {
-    "dream": Recipe("shuffle", dream_step, own=0.5, rates=(2e-4, 4e-4), critic=TwoScales),
-    "classic": Recipe("classic", classic_step, own=1.0, rates=(2e-4, 2e-4), critic=ClassicPatch),
+    "dream": Recipe("subpixel", dream_step, own=0.5, rates=(4e-4, 6e-4), critic=make_critics),
+    "classic": Recipe("classic", classic_step, own=1.0, rates=(2e-4, 2e-4), critic=make_classic),
 }

@@ -20,6 +20,9 @@ from l2s_node.train.recipes import RECIPES
 MINUTES = 10.0
 """How long to train where neither minutes nor images are given."""
 
+LEAST = 4
+"""Pictures in a batch: with fewer there is no flat input among them."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
@@ -30,14 +33,15 @@ class TrainSettings:
         name: the world's name; its folder under `out`.
         size: "small", "medium" or "large".
         out: the folder of worlds; the result is ``out/name/size.safetensors``.
-        minutes: train so long (reading, compiling, saving and sheets not counted); the schedule fits it.
+        minutes: the whole takes so long, reading, compiling and saving included; the schedule fits it.
         images: train until so many pictures were seen; with `minutes` whichever comes first.
+        start: the world, by name or file, whose weights it starts from; None starts from nothing.
         resume: go on with the unfinished training of this name and size.
         recipe: key of `RECIPES`.
         seed: of everything that is drawn at random, the played seed field included.
         device: "auto", "cpu", "cuda" or "mps".
         foreign: folders and videos of other things that a camera may see (hands, tables), as inputs only.
-        batch: pictures in a step; None for 32 on a GPU and 4 without.
+        batch: pictures in a step; None for 48 on a GPU and 4 without.
         resolution: side of the square that is trained on, pixels.
         channels: of the generator's levels; None for those of `size`.
         frames: how many to take from each video.
@@ -52,6 +56,7 @@ class TrainSettings:
     out: Path = Path("worlds")
     minutes: float | None = None
     images: int | None = None
+    start: str | None = None
     resume: bool = False
     recipe: str = "dream"
     seed: int = 0
@@ -80,10 +85,11 @@ class TrainSettings:
         """There while the training is unfinished."""
         return self.workshop / "checkpoint.pt"
 
-    def part(self, images: int, seconds: float) -> float:
-        """How much of the training is done after so much of it, 0…1 and over."""
+    @property
+    def seconds(self) -> float | None:
+        """How long it may take; None where only the images count."""
         minutes = MINUTES if self.minutes is None and self.images is None else self.minutes
-        return max(seconds / (60 * minutes) if minutes else 0.0, images / self.images if self.images else 0.0)
+        return None if minutes is None else 60 * minutes
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to fit."""
@@ -106,8 +112,8 @@ def check(settings: TrainSettings) -> None:
         raise TrainError(f"there is no size {settings.size!r}; there are {', '.join(store.SIZES)}")
     if any(limit is not None and not limit > 0 for limit in (settings.minutes, settings.images)):
         raise TrainError("minutes and images must be greater than 0")
-    if settings.batch is not None and settings.batch < 2:
-        raise TrainError(f"a batch must have at least 2 pictures, not {settings.batch}")
+    if settings.batch is not None and settings.batch < LEAST:
+        raise TrainError(f"a batch must have at least {LEAST} pictures, not {settings.batch}")
     if settings.checkpoint.exists() and not settings.resume:
         raise TrainError(f"{settings.workshop} holds an unfinished training: go on with --resume, or remove it")
     if settings.resume and not settings.checkpoint.exists():
@@ -147,7 +153,7 @@ def draft_card(settings: TrainSettings) -> ModelCard:
         channels=channels,
         resolution=settings.resolution,
         multiple=multiple,
-        seed=settings.seed if architecture == "shuffle" else None,
+        seed=settings.seed if architecture != "classic" else None,
         condition={**condition.SETTINGS, "detail": list(DETAIL)},
         licence=settings.licence,
     )

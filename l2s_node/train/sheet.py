@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -17,13 +20,16 @@ CELLS = 16.0
 
 GREYS = (0.25, 0.5, 0.75)
 
+Show = Callable[[NDArray[np.uint8]], None]
+"""Takes a picture ``(h, w, 3)`` RGB to be looked at, and returns at once."""
+
 
 class Sheet:
-    """Fixed inputs: held-back pictures, foreign pictures, shapes and flat greys."""
+    """Fixed inputs in two halves, each over its outputs: held-back and foreign pictures; shapes and flat greys."""
 
-    def __init__(self, held: Album, foreign: Album, size: int, cell: int = 192) -> None:
+    def __init__(self, held: Album, foreign: Album, size: int, cell: int = 256) -> None:
         device = held.device
-        self.size, self.cell = size, cell
+        self.size, self.cell = size, min(cell, size)
         luma = [condition.luma_of(some(album, 4, size)) for album in (held, foreign) if len(album)]
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(1)
@@ -32,23 +38,28 @@ class Sheet:
         self.luma = condition.shrink_and_grow(torch.cat(luma), CELLS)
 
     @torch.no_grad()
-    def write(self, path: Path, generator: Generator, seed: int) -> None:
-        """A JPEG: the inputs' row over the outputs' row. `generator` is in eval mode."""
+    def picture(self, generator: Generator, seed: int) -> NDArray[np.uint8]:
+        """``(h, w, 3)`` RGB, about as wide as a screen. `generator` is in eval mode."""
         generator.draw_field(self.size, self.size, seed)
         made = torch.cat([generator(to_input(one[None])).float() for one in self.luma])
-        rows = [self.luma.expand(-1, 3, -1, -1), made * 0.5 + 0.5]
-        save(path, torch.cat([torch.cat(list(row), 2) for row in rows], 1), len(self.luma) * self.cell)
+        cells = torch.stack([self.luma.expand(-1, 3, -1, -1), made * 0.5 + 0.5])  # (2, n, 3, s, s)
+        columns = (cells.shape[1] + 1) // 2
+        rows = [self._row(part) for half in cells.split(columns, 1) for part in half]
+        width = max(row.shape[2] for row in rows)
+        whole = torch.cat([torch.nn.functional.pad(row, (0, width - row.shape[2])) for row in rows], 1)
+        return (whole.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+    def _row(self, cells: Tensor) -> Tensor:
+        """``(n, 3, s, s)`` side by side, each `cell` wide."""
+        small = torch.nn.functional.interpolate(cells, (self.cell, self.cell), mode="area")
+        return torch.cat(list(small), 2)
+
+    def write(self, path: Path, generator: Generator, seed: int) -> None:
+        """A JPEG of `picture`."""
+        Image.fromarray(self.picture(generator, seed)).save(path, quality=88)
 
 
 def some(album: Album, count: int, size: int) -> Tensor:
     """Up to `count` pictures spread over `album`: ``(n, 3, size, size)`` 0…1."""
     which = torch.linspace(0, len(album) - 1, min(count, len(album)), device=album.device).long()
     return album.middle(which, size)
-
-
-def save(path: Path, picture: Tensor, width: int) -> None:
-    """Write ``(3, h, w)`` RGB 0…1 to `path`, scaled to `width` pixels."""
-    pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    image = Image.fromarray(pixels)
-    size = (width, round(image.height * width / image.width))
-    image.resize(size, Image.Resampling.LANCZOS).save(path, quality=88)
