@@ -77,12 +77,12 @@ class Column:
 
 COLUMNS = (
     Column("kid", "KID own", "×1000 ↓", 0),
-    Column("kid_foreign", "foreign", "×1000 ↓", 0),
-    Column("precision", "precis.", "0…1 ↑", 2),
+    Column("kid_foreign", "KID foreign", "×1000 ↓", 0),
+    Column("precision", "precision", "0…1 ↑", 2),
     Column("recall", "recall", "0…1 ↑", 2),
     Column("checkerboard", "checker", "excess ↓", 2),
     Column("flicker", "flicker", "0…2 ↓", 4),
-    Column("response", "respon.", "× ↑", 2),
+    Column("response", "response", "× ↑", 2),
     Column("flat", "flat", "× ↑1", 2),
     Column("luma", "luma", "-1…1 ↑", 2),
     Column("ms", "time", "ms ↓", 2),

@@ -147,7 +147,7 @@ def test_columns_are_aligned_and_empty_where_nothing_was_measured():
     table = Table(["a", "a/long/name"])
     lines = [*table.header(), table.row("a", SOME), table.row("a/long/name", dataclasses.replace(SOME, ms=None))]
     heads, units = lines[0].split(), lines[1]
-    assert len(heads) == len(COLUMNS) + 1  # "KID own" is two words
+    assert len(heads) == len(COLUMNS) + 2  # "KID own" is two words, as is "KID foreign"
     assert units.count("↓") + units.count("↑") == len(COLUMNS)
     assert all(line.index("0.95") == lines[2].index("0.95") for line in lines[2:] if "0.95" in line)
     assert "200 ± 8" in lines[2] and "3.90" in lines[2] and "3.90" not in lines[3]
