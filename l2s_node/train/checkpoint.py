@@ -24,13 +24,11 @@ class Progress:
     Attributes:
         images: pictures that the nets have seen.
         seconds: time spent in all, reading and compiling included.
-        part: how much of the training is done, 0…1.
         losses: the latest, by name.
     """
 
     images: int = 0
     seconds: float = 0.0
-    part: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
 
 

@@ -102,6 +102,7 @@ def make_nets(settings: TrainSettings, group: Group) -> Nets:
     nets = Nets(generator, recipe.critic(group.device), recipe.rates, group.device)
     if not group.alone:
         nets.spread()
+        group.share(nets.tensors().values())
     return nets
 
 
@@ -180,13 +181,12 @@ def begin(settings: TrainSettings, nets: Nets, group: Group) -> Progress:
 def go_back(settings: TrainSettings, nets: Nets, group: Group) -> Progress:
     """To the last checkpoint, which only the first process needs to have."""
     progress = checkpoint.load(settings.checkpoint, nets, settings.identity()) if group.first else Progress()
-    mine = (progress.images, progress.seconds, progress.part, nets.steps if group.first else 0)
-    images, seconds, part, steps = group.agree(*mine)
+    images, seconds, steps = group.agree(progress.images, progress.seconds, nets.steps if group.first else 0)
     group.share(nets.tensors().values())
     nets.steps = int(steps)
     if group.rank:
         torch.manual_seed(settings.seed + int(images) + 1_000_003 * group.rank)
-    return dataclasses.replace(progress, images=int(images), seconds=seconds, part=part)
+    return dataclasses.replace(progress, images=int(images), seconds=seconds)
 
 
 def prepare(settings: TrainSettings, nets: Nets, batches: Batches, group: Group | None = None) -> Step:
@@ -271,8 +271,8 @@ class Training:
         saved = sheeted = shown = time.monotonic()
         pause = 0.0  # from one showing to the next
         with logging_redirect_tqdm(), Bar(self) as bar:
-            while self.progress.part < 1:
-                self.nets.set_pace(self.progress.part)
+            while self.schedule.part < 1:
+                self.nets.set_pace(self.schedule.part)
                 losses = self.attempt()
                 if losses is None:
                     self.halve()
@@ -318,7 +318,9 @@ class Training:
         batches = self.material.batches
         batch = batches.batch // 2
         if batch < LEAST:
-            raise TrainError(f"the memory is too small for a batch of {batches.batch}: take a smaller --size or --resolution")
+            raise TrainError(
+                f"the memory is too small for a batch of {batches.batch}: take a smaller --size or --resolution"
+            )
         self.step = None
         for optimiser in self.nets.optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -377,7 +379,7 @@ class Bar:
         self.told = training.group.device.type == "cuda"
         self.bar = tqdm(
             total=1.0,
-            initial=min(training.progress.part, 1.0),
+            initial=min(training.schedule.part, 1.0),
             desc=training.settings.name,
             bar_format=self.FORM,
             disable=not training.group.first,
@@ -390,13 +392,13 @@ class Bar:
         self.bar.close()
 
     def update(self) -> None:
-        progress, rate = self.training.progress, self.training.schedule.rate
+        progress, schedule = self.training.progress, self.training.schedule
         losses = " ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-        self.bar.set_postfix_str(f"{progress.images} images, {rate:.3g}/s, {losses}", refresh=False)
-        self.bar.update(min(progress.part, 1.0) - self.bar.n)
-        if not self.told and rate and self.training.schedule.steps >= 3:
+        self.bar.set_postfix_str(f"{progress.images} images, {schedule.rate:.3g}/s, {losses}", refresh=False)
+        self.bar.update(min(schedule.part, 1.0) - self.bar.n)
+        if not self.told and schedule.rate and schedule.steps >= 3:
             self.told = True
-            log.info("%s", slowly(self.training.group.device.type, rate, self.training.settings.seconds))
+            log.info("%s", slowly(self.training.group.device.type, schedule.rate, self.training.settings.seconds))
 
 
 def slowly(device: str, rate: float, seconds: float | None) -> str:

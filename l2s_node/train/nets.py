@@ -52,7 +52,7 @@ class Nets:
         self._play = torch.compile(self.generator, dynamic=False) if really else self.generator
 
     def spread(self) -> None:
-        """Train with the other processes of the default group: gradients are averaged, weights start alike.
+        """Train with the other processes of the default group: gradients are averaged.
 
         Buffers (a norm's statistics) stay each process's own.
         """

@@ -17,11 +17,12 @@ LOOK_SECONDS = 1.0
 class Schedule:
     """Fits a training into the time and the images it was given.
 
-    The clock runs from `began`, when the command started. What passed until the first step was taken is gone: the
-    schedule's parts are spread over what is left.
+    The clock runs from `began`, when the command started. What passes until the first step is taken is gone: the
+    parts of the schedule are spread over what is left.
 
     Attributes:
-        progress: how far it is; `progress.part` is what the learning rates go by.
+        progress: how far it is.
+        part: the same as part of the whole, 0…1 and over: the learning rates go by it.
         steps: taken in this sitting.
     """
 
@@ -32,6 +33,7 @@ class Schedule:
         self._began = began - progress.seconds
         self._start: tuple[float, int, float] | None = None  # seconds, images and part when steps began
         self._looked, self._since, self._stride = 0.0, 0, 1
+        self.part = max(self._by_images(), progress.seconds / self._total if self._total else 0.0)
 
     def clock(self) -> float:
         """Seconds that the training has had, over all its sittings."""
@@ -49,8 +51,8 @@ class Schedule:
         self.steps += 1
         self._since += 1
         self.progress.images += images
-        self._follow_images()
-        return self._since >= self._stride or self.progress.part >= 1
+        self.part = max(self.part, self._by_images())
+        return self._since >= self._stride or self.part >= 1
 
     def looked(self, now: float) -> None:
         """The losses were looked at when the clock said `now`: so far it is, and so often it is looked at."""
@@ -58,24 +60,22 @@ class Schedule:
         self._looked, self._since = now, 0
         self.progress.seconds = now
         if self._start is None:  # the first step took what compiling takes, and tells nothing of the next ones
-            self._start = now, self.progress.images, self.progress.part
+            self._start = now, self.progress.images, self.part
             return
         self._stride = max(1, min(LOOK, int(LOOK_SECONDS * steps / max(seconds, 1e-9))))
         if self._total is not None:
             start, _, part = self._start
             left = max(self._total - start, 1e-9)
-            self.progress.part = max(self.progress.part, part + (1 - part) * (now - start) / left)
+            self.part = max(self.part, part + (1 - part) * (now - start) / left)
 
     def go_back(self, good: Progress) -> None:
         """To `good`, an earlier progress; the clock goes on."""
         self.progress.images, self.progress.losses = good.images, good.losses
         if self._total is None:
-            self.progress.part = good.part
+            self.part = self._by_images()
         if self._start is not None:
-            self._start = self.clock(), good.images, self.progress.part
-        self._since = 0
-        self._looked = self.clock()
+            self._start = self.clock(), good.images, self.part
+        self._looked, self._since = self.clock(), 0
 
-    def _follow_images(self) -> None:
-        if self._images is not None:
-            self.progress.part = max(self.progress.part, self.progress.images / self._images)
+    def _by_images(self) -> float:
+        return self.progress.images / self._images if self._images else 0.0
