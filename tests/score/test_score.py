@@ -11,6 +11,7 @@ from PIL import Image
 from small_worlds import make_world
 
 from l2s_node.cli import main
+from l2s_node.errors import ModelError
 from l2s_node.models import store
 from l2s_node.score import Score, Targets, measure
 from l2s_node.score.play import BATCH, Material, World, as_grey, exactly, with_disc
@@ -136,6 +137,13 @@ def test_a_world_is_given_the_detail_that_it_was_trained_with(tmp_path, trained,
         tmp_path, "w", condition={**store.read_card(make_world(tmp_path, "v")).condition, "detail": trained}
     )
     assert World(path, CPU).cells == cells
+
+
+def test_a_card_whose_detail_is_no_range_is_refused(tmp_path):
+    condition = store.read_card(make_world(tmp_path, "v")).condition
+    for wrong in ("all", [8], [8, "32"]):
+        with pytest.raises(ModelError, match="detail must be two numbers"):
+            World(make_world(tmp_path, "w", condition={**condition, "detail": wrong}), CPU)
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
