@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import logging
@@ -133,14 +134,20 @@ def _latency(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from l2s_node.train.loop import run
-    from l2s_node.train.settings import TrainSettings
+    from l2s_node.preview import Preview
 
-    given = _given(args)
-    settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    given = {key: value for key, value in _given(args, "preview").items() if value is not None}
     for key in ("pictures", "foreign"):
-        settings[key] = tuple(settings.get(key, ()))
-    _say(run(TrainSettings(**{"out": home() / "worlds", **settings})))
+        given[key] = tuple(given.get(key, ()))
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that train together, see `train.group`
+    with contextlib.ExitStack() as stack:
+        preview = stack.enter_context(Preview(args.preview)) if args.preview and first else None
+        from l2s_node.train.loop import run  # takes seconds, in which the preview is there already
+        from l2s_node.train.settings import TrainSettings
+
+        path = run(TrainSettings(**{"out": home() / "worlds", **given}), preview.show if preview else None)
+    if first:
+        _say(path)
     return 0
 
 

@@ -175,9 +175,11 @@ def _add_train(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("--name", required=True, help="the world's name")
     p.add_argument("--size", choices=SIZES, help="how large a network: small plays anywhere (small)")
     p.add_argument("--out", type=Path, metavar="DIR", help=f"folder of worlds ({home() / 'worlds'})")
-    p.add_argument("--minutes", type=float, metavar="N", help="train so long (10, where --images isn't given)")
+    p.add_argument("--minutes", type=float, metavar="N", help="be done after so long (10, where --images isn't given)")
     p.add_argument("--images", type=int, metavar="N", help="train until so many pictures were seen")
     p.add_argument("--resume", action="store_true", default=None, help="go on where a training of this name stopped")
+    p.add_argument("--from", dest="start", metavar="WORLD", help="start from that world's weights (a name, or a file)")
+    p.add_argument("--preview", metavar="URI", help="show the contact sheet of the moment: ndi:NAME, file:growth.mp4")
     p.add_argument("--device", choices=DEVICES, help="what it trains on (auto: a GPU if there is one)")
     _add_expert(p)
 
@@ -192,7 +194,7 @@ def _add_expert(p: argparse.ArgumentParser) -> None:
         metavar="FOLDER|VIDEO",
         help="other things that a camera may see (hands, tables), as inputs only",
     )
-    g.add_argument("--batch", type=int, metavar="N", help="pictures in a step (32 on a GPU, else 4)")
+    g.add_argument("--batch", type=int, metavar="N", help="pictures in a step, on each GPU (48, without one 4)")
     g.add_argument("--resolution", type=int, metavar="N", help="side of the square that is trained on (256)")
     g.add_argument("--channels", type=_integers, metavar="N,N,…", help="feature channels of each level (by --size)")
     g.add_argument("--frames", type=int, metavar="N", help="how many to take from each video (600)")
@@ -265,6 +267,8 @@ TRAIN_EXAMPLES = """\
 examples:
   l2s train photos --name moss                     ten minutes; then: l2s run --in camera:0 --world moss
   l2s train sea.mp4 --name sea --minutes 60        from a video; Ctrl-C stops it, --resume goes on
+  l2s train moss.mp4 photos --name moss2 --from moss --preview ndi:moss2    from what is there, watched on any screen
+  torchrun --nproc-per-node 2 -m l2s_node train photos --name moss          on two GPUs
 """
 SCORE_EXAMPLES = """\
 KID, precision and recall: how near what is made comes to the pictures, from their own luma and from foreign inputs.

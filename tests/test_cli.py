@@ -194,15 +194,17 @@ def test_train_has_an_option_for_every_setting(home: Path, monkeypatch: pytest.M
     from l2s_node.train.settings import TrainSettings
 
     given: list[TrainSettings] = []
-    monkeypatch.setattr(loop, "run", lambda settings: given.append(settings) or Path("sea.safetensors"))
+    shows: list[Any] = []
+    monkeypatch.setattr(loop, "run", lambda settings, show: (given.append(settings), shows.append(show), "sea")[2])
     assert call("train", "sea.mp4", "photos", "--name", "sea") == 0
     assert call(
         "train", "sea.mp4", "--name", "sea", "--size", "large", "--out", "here", "--minutes", "2.5", "--images", "9",
         "--resume", "--recipe", "classic", "--seed", "4", "--device", "cpu", "--foreign", "hands", "tables",
         "--batch", "8", "--resolution", "128", "--channels", "8,16", "--frames", "20", "--licence", "CC0",
-        "--save-seconds", "5", "--sheet-seconds", "6",
+        "--save-seconds", "5", "--sheet-seconds", "6", "--from", "moss", "--preview", "null:",
     ) == 0  # fmt: skip
     plain, full = given
+    assert shows[0] is None and callable(shows[1])
     assert plain == TrainSettings((Path("sea.mp4"), Path("photos")), "sea", out=home / "worlds")
     untouched = [f.name for f in dataclasses.fields(full) if getattr(full, f.name) == f.default]
     assert untouched == [] and full.foreign == (Path("hands"), Path("tables")) and full.channels == (8, 16)

@@ -23,7 +23,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"stage"},
     {"channel"},
     {"node"},
-    {"apply", "bench", "doctor", "listing", "trace"},
+    {"apply", "bench", "doctor", "listing", "preview", "trace"},
     {"lan", "score"},
     {"cli"},
     {"__main__", "__init__"},
