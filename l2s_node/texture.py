@@ -30,7 +30,7 @@ Values of uniforms: a float, an int, a bool, a sequence of floats (vec2 … vec4
 from __future__ import annotations
 
 import ctypes
-import sys
+import importlib.util
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -163,8 +163,9 @@ def _moderngl() -> Any:
 
 
 def _standalone() -> moderngl.Context:
-    settings = {"backend": "egl"} if sys.platform.startswith("linux") else {}
     library = _moderngl()
+    # EGL needs no screen; moderngl's library has it on Linux only
+    settings = {"backend": "egl"} if importlib.util.find_spec("glcontext.egl") else {}
     try:
         made: moderngl.Context = library.create_context(require=VERSION, standalone=True, **settings)
     except Exception as err:

@@ -13,8 +13,7 @@ import torch
 from pictures import noise
 from small_worlds import make_world
 
-from l2s_node import feed, texture
-from l2s_node import node as node_module
+from l2s_node import channel, feed, texture
 from l2s_node.config import RunConfig
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.node import Node
@@ -103,7 +102,7 @@ def played(
     make_world(tmp_path, "night", grey=0.25)
     monkeypatch.setattr(feed, "open_source", lambda *_: source)
     left = list(sinks)
-    monkeypatch.setattr(node_module, "open_sink", lambda *_: left.pop(0))
+    monkeypatch.setattr(channel, "open_sink", lambda *_: left.pop(0))
     uris = tuple(f"null:{i}" for i in range(len(sinks)))
     config = RunConfig("null:", uris, world="night", osc=0, panel=0, fps=100.0, frames=6, device="cpu", knobs=knobs)
     node = Node(config, tell=lambda _: None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -56,9 +55,9 @@ class Live:
         return sender_port(self.process.pid)
 
     def end(self) -> None:
-        """Ctrl-C, and its numbers."""
+        """Stop it properly, and take its numbers."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
+            self.process.terminate()
         self.process.wait(PATIENCE)
         if not self._summary.exists():
             raise RoomError(f"the node for the measurement failed: {self.said()[-500:].strip()}")

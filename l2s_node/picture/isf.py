@@ -194,7 +194,7 @@ def _input(raw: dict[str, Any]) -> Input:
         if kind in ("float", "long"):
             return _number_input(raw, name, kind, label)
         if kind == "bool":
-            return Input(name, kind, label, bool(float(raw.get("DEFAULT", 0))))
+            return Input(name, kind, label, _positive(raw.get("DEFAULT")))
         if kind in ("color", "point2D"):
             return _vector_input(raw, name, kind, label)
         return Input(name, kind, label)

@@ -18,14 +18,14 @@ from l2s_node.texture import GL, Image, Program, ReadBack, Target, Value
 def shader(gl: GL, name: str, rectangle: bool = False) -> Program:
     """The program of ``shaders/name.fs``; with `rectangle`, its ``inputImage`` is a rectangle texture."""
     read = isf.read(assets() / "shaders" / f"{name}.fs")
-    fragment = isf_glsl.fragment(read)
-    if rectangle:
-        declared = "uniform sampler2D inputImage;\n"
-        assert declared in fragment
-        fragment = fragment.replace(declared, _RECTANGLE)
-    return Program(gl, fragment, isf_glsl.vertex(read), f"{name}.fs")
+    fragment, vertex = isf_glsl.fragment(read), isf_glsl.vertex(read)
+    if rectangle:  # both: a linker refuses one name of two types
+        assert _PLAIN in fragment and _PLAIN in vertex
+        fragment, vertex = (text.replace(_PLAIN, _RECTANGLE) for text in (fragment, vertex))
+    return Program(gl, fragment, vertex, f"{name}.fs")
 
 
+_PLAIN = "uniform sampler2D inputImage;\n"
 _RECTANGLE = """\
 uniform sampler2DRect inputImage;
 vec2 IMG_SIZE(sampler2DRect i) { return vec2(textureSize(i)); }

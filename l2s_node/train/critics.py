@@ -64,7 +64,7 @@ class Limited(nn.Conv2d):
         kernel = self.weight.flatten(1)
         right = F.normalize(kernel.mT @ self.left, dim=0)
         left = kernel @ right
-        value = left.norm()
+        value: Tensor = left.norm()
         self.left.copy_(left / value.clamp_min(1e-12))
         return value
 
@@ -140,13 +140,16 @@ class Critics(nn.Module):
     """All that judge a dream: patches at full and at quarter resolution, and `Projected` heads.
 
     Args:
-        features: ``(n, 3, h, w)`` to four maps at 1/4, 1/8, 1/16 and 1/32 of the size; frozen, and no part of the state.
+        features: ``(n, 3, h, w)`` to four maps at 1/4, 1/8, 1/16 and 1/32 of the size; frozen, no part of the state.
         channels: of those maps.
         widths: of the patches.
     """
 
     def __init__(
-        self, features: Callable[[Tensor], list[Tensor]], channels: Sequence[int], widths: Sequence[int] = (96, 192, 256)
+        self,
+        features: Callable[[Tensor], list[Tensor]],
+        channels: Sequence[int],
+        widths: Sequence[int] = (96, 192, 256),
     ) -> None:
         super().__init__()
         self.fine, self.coarse = Patch(widths), Patch(widths)

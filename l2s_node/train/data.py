@@ -225,7 +225,7 @@ class Batches:
         return Batch(luma, pictures * 2 - 1, self.own, self.flat)
 
     def _strange(self) -> list[Tensor]:
-        """Foreign luma: a third flats and shapes, a third turned own pictures, a third the foreign album (or shapes)."""
+        """Foreign luma: a third flats and shapes, a third turned own pictures, a third foreign ones (or shapes)."""
         size, device = self.size, self.device
         shaped = self.batch - self.own - self.flat - self.turned - self.filmed
         parts = [flats(self.flat, size, device), shapes(shaped, size, device)]

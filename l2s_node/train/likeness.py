@@ -47,7 +47,8 @@ class Likeness:
     def distances(self, one: int, others: Sequence[int]) -> NDArray[np.float32]:
         """Bits, 0…63, in which the hash of picture `one` differs from those of `others`."""
         product: NDArray[np.float32] = self.bits[list(others)] @ self.bits[one]
-        return (self.bits.shape[1] - product) / 2
+        bits: NDArray[np.float32] = (self.bits.shape[1] - product) / 2
+        return bits
 
     def unique(self) -> list[int]:
         """Indices of the pictures without near-duplicates; of several the first stays."""

@@ -235,8 +235,8 @@ def short_of_memory(err: BaseException | None) -> bool:
     """Whether this, or what it came from, is a device or a host without memory left."""
     if err is None:
         return False
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    mine = isinstance(err, torch.OutOfMemoryError) or any(word in str(err) for word in words)
+    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
+    mine = isinstance(err, torch.OutOfMemoryError) or any(word in str(err).lower() for word in words)
     return mine or short_of_memory(err.__cause__ or err.__context__)
 
 

@@ -5,7 +5,8 @@
   "CATEGORIES": ["Stylize", "Glow"],
   "INPUTS": [
     {"NAME": "inputImage", "TYPE": "image"},
-    {"NAME": "amount", "LABEL": "how strong the lines are", "TYPE": "float", "DEFAULT": 1.4, "MIN": 0, "MAX": 3},
+    {"NAME": "amount", "LABEL": "0 the picture, 1 the lines over it", "TYPE": "float", "DEFAULT": 1.0, "MIN": 0, "MAX": 1},
+    {"NAME": "strength", "LABEL": "of the lines", "TYPE": "float", "DEFAULT": 1.4, "MIN": 0, "MAX": 3},
     {"NAME": "picture", "LABEL": "how much of the picture stays", "TYPE": "float", "DEFAULT": 0.35, "MIN": 0, "MAX": 1},
     {"NAME": "threshold", "LABEL": "weaker edges are left out", "TYPE": "float", "DEFAULT": 0.08, "MIN": 0, "MAX": 1},
     {"NAME": "width", "LABEL": "of a line, in pixels of a 1080 lines picture", "TYPE": "float", "DEFAULT": 3, "MIN": 1, "MAX": 12},
@@ -71,8 +72,8 @@ void main() {
         vec4 seen = IMG_NORM_PIXEL(inputImage, at);
         vec3 tube = IMG_NORM_PIXEL(lines, at).rgb;
         float core = max(tube.r, max(tube.g, tube.b));
-        vec3 light = amount * (tube + 0.35 * core * core + glow * 1.5 * IMG_NORM_PIXEL(halo, at).rgb);
+        vec3 light = strength * (tube + 0.35 * core * core + glow * 1.5 * IMG_NORM_PIXEL(halo, at).rgb);
         vec3 ground = seen.rgb * picture;
-        gl_FragColor = vec4(1.0 - (1.0 - ground) * exp(-light), seen.a);
+        gl_FragColor = vec4(mix(seen.rgb, 1.0 - (1.0 - ground) * exp(-light), amount), seen.a);
     }
 }

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from l2s_node.picture import condition
-from l2s_node.train.data import DETAIL, Album, Batches, Conditioner, Knobs, shapes
+from l2s_node.train.data import DETAIL, Album, Batches, Conditioner, Knobs, flats, shapes
 
 CPU = torch.device("cpu")
 
@@ -57,11 +57,14 @@ def test_knobs_cover_the_details_and_invert_foreign_inputs_only():
     assert not knobs.invert[:400].any() and 0.15 < knobs.invert[400:].mean() < 0.45
 
 
-def test_shapes_are_luma_and_some_are_flat():
-    luma = shapes(60, 32, CPU)
-    assert luma.shape == (60, 1, 32, 32) and luma.min() >= 0 and luma.max() <= 1
-    flat = (luma.amax((1, 2, 3)) == luma.amin((1, 2, 3))).sum()
-    assert 2 <= flat <= 30
+def test_shapes_and_flats_are_luma_and_flats_are_almost_even():
+    for make in (shapes, flats):
+        luma = make(60, 32, CPU)
+        assert luma.shape == (60, 1, 32, 32) and luma.min() >= 0 and luma.max() <= 1
+    spread = [make(60, 32, CPU).std((1, 2, 3)).median() for make in (flats, shapes)]
+    assert spread[0] < 0.05 < spread[1]
+    means = flats(60, 32, CPU).mean((1, 2, 3))
+    assert means.min() < 0.2 and means.max() > 0.8, "from dark tables to bright ones"
 
 
 @pytest.mark.parametrize("foreign", [0, 3])
@@ -69,10 +72,13 @@ def test_a_batch_fits_together(foreign):
     world = Album([picture(80, 90, i) for i in range(4)], CPU)
     strange = Album([picture(64, 64, i) for i in range(foreign)], CPU)
     batch = Batches(world, strange, 64, batch=8, own=4).draw()
-    assert batch.inputs.shape == batch.again.shape == batch.luma.shape == (8, 1, 64, 64)
+    one, again = batch.inputs(), batch.inputs()
+    assert one.shape == again.shape == batch.luma.shape == (8, 1, 64, 64)
     assert batch.pictures.shape == (8, 3, 64, 64) and -1 <= batch.pictures.min() and batch.pictures.max() <= 1
-    noise = batch.inputs - (batch.luma * 2 - 1)
-    assert 0.015 < noise.std() < 0.025 and not torch.equal(batch.inputs, batch.again)
+    noise = one - (batch.luma * 2 - 1)
+    assert 0.015 < noise.std() < 0.025 and not torch.equal(one, again)
+    flat = batch.inputs(slice(batch.own, batch.own + batch.flat))
+    assert flat.shape[0] == batch.flat > 0
 
 
 def test_own_inputs_are_made_of_their_own_pictures():

@@ -66,10 +66,10 @@ def test_colour_anchor_sees_colour_and_no_fine_detail():
 
 
 def test_diversity_wants_a_difference_and_no_more():
-    one = torch.zeros(2, 3, 8, 8)
-    assert loss.diversity(one, one).item() == 0.25
-    assert loss.diversity(one, one + 0.1).item() == pytest.approx(0.15)
-    assert loss.diversity(one, one + 0.5).item() == 0
+    one, wanted = torch.zeros(2, 3, 8, 8), torch.tensor(0.25)
+    assert loss.diversity(one, one, wanted).item() == 0.25
+    assert loss.diversity(one, one + 0.1, wanted).item() == pytest.approx(0.15)
+    assert loss.diversity(one, one + 0.5, wanted).item() == 0
     assert loss.stillness(one, one).item() == 0 and loss.stillness(one, one + 0.5).item() == 0.5
 
 
