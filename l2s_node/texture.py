@@ -2,7 +2,7 @@
 
 Whoever needs OpenGL (a look, a texture room) calls `gl()`; the first call makes the context, so that a run without
 either never has one. Nothing here knows what a picture means: that is in `picture/gl.py` (sample, compose) and in the
-looks. `moderngl` is imported here and nowhere else, when it is needed and not before (a run without looks and texture rooms never does).
+looks. `moderngl` is imported here and nowhere else, when it is needed and not before.
 
 **Threads.** There is one context, and it is current on one thread: the one that made it, in a run the node's main
 thread. Every call here is made on that thread; any other gets a `TextureError`. Rooms that hold textures therefore
