@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
+from l2s_node.models.pix2pix import SEEDS
 from l2s_node.params import KNOB, Params
 from l2s_node.picture import compose, condition, dry, sample, way
 from l2s_node.picture.buffers import Buffers
@@ -30,7 +31,7 @@ from l2s_node.picture.colour import standard_for
 from l2s_node.picture.cuda_gl import Bridge
 from l2s_node.picture.geometry import Geometry
 from l2s_node.picture.gl import rgba_half, unit
-from l2s_node.picture.way import KNOB_FIELDS, Knobs, Play
+from l2s_node.picture.way import KNOB_FIELDS, Knobs, Play, Seeds
 from l2s_node.pipeline import Pipeline, Plan, Player, detail_matrices, placed
 from l2s_node.texture import TextureError
 
@@ -81,15 +82,15 @@ class GraphPipeline(Pipeline):
 
     def _ran(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> _Program:
         """The program of this structure, with what it made of `frame` in `out`."""
-        a, b = (self._before, player.step) if self._before else (player, None)
-        program = self._program(frame, plan, a.step, b)
+        players = [self._before, player] if self._before else [player]
+        program = self._program(frame, plan, players)
         if (plan.textured or plan.drawn) and self._opened().fit(plan.canvas, plan.geometry.shown[2:]) and self._bridge:
             self._bridge.release()  # textures of another size: not those that CUDA knows
         if frame.texture is None:
             program.send(frame, plan.geometry, self._buffers, self._locked)
         else:
             self._fetch(frame.texture, plan, program)
-        program.refresh(frame, plan.geometry, knobs, params.detail)
+        program.refresh(frame, plan.geometry, knobs, params.detail, self._seeds)
         program.run()
         return program
 
@@ -124,18 +125,18 @@ class GraphPipeline(Pipeline):
             self._bridge = None
         super().close()
 
-    def _program(self, frame: Frame, plan: Plan, a: Play | None, b: Play | None) -> _Program:
-        """The program of this structure; captured when it is met for the first time."""
+    def _program(self, frame: Frame, plan: Plan, players: list[Player]) -> _Program:
+        """The program of this structure, of one player or of two that crossfade; captured when it is first met."""
         geometry = plan.geometry
         begin = None if plan.textured else (frame.size, geometry.into, geometry.flip)
         end = None if plan.drawn else (plan.style, geometry.place, dry.as_it_is(frame, geometry))
-        key = (plan.canvas, plan.route, geometry.shown, begin, end, a, b)
+        key = (plan.canvas, plan.route, geometry.shown, begin, end, *(each.step for each in players))
         program = self._programs.pop(key, None)
         if program is None:
-            assert self._memory is not None and a is not None
+            assert self._memory is not None
             if len(self._programs) >= PROGRAMS:
                 self._programs.pop(next(iter(self._programs)))
-            program = _Program(frame, plan, a, b, self._memory, self.device)
+            program = _Program(frame, plan, players, self._memory, self.device)
         self._programs[key] = program
         return program
 
@@ -151,12 +152,15 @@ class _Program:
         self,
         frame: Frame,
         plan: Plan,
-        a: Play,
-        b: Play | None,
+        players: list[Player],
         memory: way.Memory,
         device: torch.device,
     ) -> None:
-        self._plan, self._a, self._b, self._memory = plan, a, b, memory
+        self._plan, self._memory = plan, memory
+        a, self._b = players[0].step, players[1].step if len(players) > 1 else None
+        assert a is not None
+        self._a: Play = a
+        self._sown = [each.seeds for each in players if each.seeds is not None]
         geometry = plan.geometry
         width, height = geometry.place[2:]
         self.source = _Upload(_source_shape(frame, plan), device)
@@ -168,8 +172,8 @@ class _Program:
             if plan.drawn
             else torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
         )
-        self._host_knobs = torch.zeros(len(KNOB_FIELDS), pin_memory=True)
-        self._gpu_knobs = torch.zeros(len(KNOB_FIELDS), device=device)
+        self._host_knobs = torch.zeros(len(KNOB_FIELDS) + SEEDS, pin_memory=True)
+        self._gpu_knobs = torch.zeros(len(KNOB_FIELDS) + SEEDS, device=device)
         self._knobs = Knobs(**{name: self._gpu_knobs[i] for i, name in enumerate(KNOB_FIELDS)})
         into = geometry.into
         # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
@@ -199,7 +203,7 @@ class _Program:
         if self._own_dry:
             self._dry.send(dry.dry_uyvy(frame, geometry, self._plan.style.standard, buffers), locked)
 
-    def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float) -> None:
+    def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, seeds: Seeds) -> None:
         """Upload what has changed of the numbers."""
         if not self._plan.textured and geometry.taken != self._taken:
             self._taken = geometry.taken
@@ -208,7 +212,8 @@ class _Program:
         if cells != self._cells:
             self._cells = cells
             _refill(self._detail, detail_matrices(self._plan.canvas, cells, torch.device("cpu"), self._rank()))
-        self._host_knobs.copy_(torch.tensor([float(getattr(knobs, name)) for name in KNOB_FIELDS]))
+        numbers = [float(getattr(knobs, name)) for name in KNOB_FIELDS]
+        self._host_knobs.copy_(torch.tensor([*numbers, *seeds]))
         self._gpu_knobs.copy_(self._host_knobs, non_blocking=True)
 
     def run(self) -> None:
@@ -239,6 +244,8 @@ class _Program:
         if plan.route.conditioned:
             rgb = luma.expand(-1, 3, -1, -1)
         else:
+            for seeds in self._sown:
+                seeds.copy_(self._gpu_knobs[-SEEDS:])
             rgb = way.developed(way.imagined(luma, self._a, self._b, knobs), self._memory, knobs, plan.route)
         x, y, width, height = geometry.shown
         rgb = rgb[0, :, y : y + height, x : x + width]

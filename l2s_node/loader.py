@@ -303,7 +303,7 @@ def _loaded(
 
     return Loaded(
         request=request,
-        player=Player(request.name, engine, canvas, engine.step),
+        player=Player(request.name, engine, canvas, engine.step, engine.seeds),
         canvas_for=lambda frame: canvas_of(card, config, frame, engine.device),
         engine=f"{engine.name} {engine.precision}",
         reason=reason,

@@ -202,6 +202,9 @@ KNOBS: tuple[Knob, ...] = (
     _f("detail", 16, 6, 64, "cells across the short side: few dream, many follow the input", "cells"),
     _f("input_smoothing", 0, 0, 5, "time constant of the input's memory", "s"),
     _b("freeze", False, "hold the input; the knobs stay alive"),
+    # the generator's seed field: what it dreams where the camera sees nothing
+    _f("texture", 1, 0, 2, "how much the world adds where the input is empty"),
+    _f("drift", 0, 0, 2, "how fast that moves by itself: so many dreams a second"),
     # compose: the generator's picture becomes the output frame
     _f("mix", 1, 0, 1, "0 the input, 1 the world"),
     _c("blend", "normal", BLENDS, "how the world lies over the input"),
@@ -242,6 +245,8 @@ class Params:
     detail: float = 16.0
     input_smoothing: float = 0.0
     freeze: bool = False
+    texture: float = 1.0
+    drift: float = 0.0
     mix: float = 1.0
     blend: str = "normal"
     output_smoothing: float = 0.0

@@ -29,7 +29,7 @@ from l2s_node.picture.colour import standard_for
 from l2s_node.picture.compose import Style
 from l2s_node.picture.geometry import Geometry, Rect, solve
 from l2s_node.picture.gl import Drawing, unit
-from l2s_node.picture.way import Detail, Knobs, Memory, Play, Route
+from l2s_node.picture.way import Detail, Drift, Knobs, Memory, Play, Route, Seeds
 
 OUTPUTS = 3
 """Output frames in rotation: a sink may still be sending the last one, and the panel may be looking at another."""
@@ -44,12 +44,14 @@ class Player:
         play: see `way.Play`.
         canvas: (width, height) it was built for.
         step: `play` as plain tensor operations that a CUDA graph can capture; None where it is none.
+        seeds: weights of its seed fields, read at each call of either; None where it has none.
     """
 
     name: str
     play: Play
     canvas: tuple[int, int]
     step: Play | None = None
+    seeds: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +102,8 @@ class Pipeline:
         self._number = 0
         self._outputs: list[Output] = []
         self._buffers = Buffers()
+        self._drift = Drift()
+        self._seeds: Seeds = (1.0, 0.0, 0.0, 0.0)
 
     # --- the world that plays ----------------------------------------------------------------------------------------
 
@@ -154,6 +158,7 @@ class Pipeline:
         """
         frame = self._frozen(frame, params.freeze)
         crossfade = self._crossfade(params, now)
+        self._seeds = self._drift(params, now)
         plan = self._plan(frame, params)
         if plan.drawn:
             return self._draw(frame, plan, params, crossfade, now)
@@ -239,6 +244,9 @@ class Pipeline:
             rgb = luma.expand(-1, 3, -1, -1)
         else:
             a, b = (self._before.play, player.play) if self._before else (player.play, None)
+            for each in (self._before, player):
+                if each is not None and each.seeds is not None:
+                    each.seeds.copy_(torch.tensor(self._seeds))
             rgb = way.developed(way.imagined(luma, a, b, knobs), self._memory, knobs, plan.route)
         x, y, width, height = plan.geometry.shown
         return rgb[0, :, y : y + height, x : x + width]

@@ -50,6 +50,57 @@ def once(frame: Frame, made: Player | None = None, output: tuple[int, int] | Non
     return playing(made, output).step(frame, knobs(**values), 1.0)
 
 
+# --- the seed field ---------------------------------------------------------------------------------------------------
+
+
+def sown() -> Player:
+    """Plays the weights of its seed fields as colours: a grey by the first three, halved."""
+    seeds = torch.eye(1, 4)[0]
+
+    def play(x: Tensor) -> Tensor:
+        return seeds[:3].view(1, 3, 1, 1).expand(1, 3, *x.shape[2:]) / 2
+
+    return Player("sown", play, CANVAS, play, seeds)
+
+
+def test_a_dream_moves_by_itself_under_a_still_input_and_stays_where_it_is() -> None:
+    made, still = sown(), noise(PixelFormat.UYVY, SIZE, smooth=8)
+    assert made.seeds is not None
+    pipeline = playing(made)
+    ways = []
+    for i in range(120):
+        pipeline.step(still, knobs(drift=1.5 if i < 90 else 0.0), i / 30)
+        ways.append(made.seeds.clone())
+    lengths = torch.stack(ways).norm(dim=1)
+    steps = torch.stack(ways).diff(dim=0).norm(dim=1)
+    assert torch.equal(ways[0], torch.tensor([1.0, 0, 0, 0])) and torch.allclose(lengths, torch.ones(120), atol=1e-5)
+    assert 0 < steps[:89].min() and steps[:89].max() < 0.09 and not steps[90:].any()
+    assert not any(torch.allclose(ways[i], ways[0], atol=0.1) for i in range(10, 120)), "it comes back to none"
+    assert ways[20].dot(ways[0]).abs() < 0.01, "two thirds of a second: one dream on"
+
+
+def test_the_pace_of_a_drift_is_the_same_at_every_frame_rate() -> None:
+    ends = []
+    for fps in (10, 60):
+        made = sown()
+        pipeline = playing(made)
+        for i in range(3 * fps + 1):
+            pipeline.step(noise(PixelFormat.UYVY, SIZE), knobs(drift=0.3), i / fps)
+        ends.append(made.seeds)
+    torch.testing.assert_close(*ends, atol=1e-5, rtol=0)
+
+
+def test_texture_is_how_much_is_dreamt_and_both_worlds_of_a_crossfade_dream() -> None:
+    first, second = sown(), sown()
+    pipeline = playing(first)
+    frame = noise(PixelFormat.UYVY, SIZE)
+    pipeline.step(frame, knobs(texture=0.5), 0.0)
+    assert first.seeds is not None and first.seeds.tolist() == [0.5, 0, 0, 0]
+    pipeline.use(second, 0.1)
+    pipeline.step(frame, knobs(texture=0, crossfade=1), 0.2)
+    assert second.seeds is not None and not first.seeds.any() and not second.seeds.any()
+
+
 # --- frames in, frames out --------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The networks, without any I/O: the classic U-Net as the original deployed it, ours, and the discriminators.
+"""The networks, without any I/O: the classic U-Net as the original deployed it, and ours.
 
 Shapes: a generator takes ``(n, 1, h, w)`` float in [-1, 1] and gives ``(n, 3, h, w)`` RGB in [-1, 1]; both sides of the
 picture must be multiples of ``2 ** len(channels)``.
@@ -72,15 +72,80 @@ class Dropout(nn.Module):
 
 
 class Generator(nn.Module):
-    """What both architectures share."""
+    """What all architectures share: ``forward(x, fields, seeds)``.
+
+    Attributes:
+        channels: widths of the levels.
+        seeded: it has a seed field (see `Dreaming`).
+    """
 
     channels: tuple[int, ...]
+    seeded = False
 
     def draw_field(self, height: int, width: int, seed: int) -> None:
         """Fix the seed field for a canvas of this size (a network without one ignores it)."""
 
     def fold_norms(self) -> None:
         """Fold running-statistics norms into the convolutions before them, in place: same result, fewer steps."""
+
+
+class Dreaming(Generator):
+    """A generator with a seed field: noise that says what should be there where the luma doesn't.
+
+    A field is one white-noise map for each of `scales`. `draw_field` draws `SEEDS` of them from one seed, as buffers,
+    so that what goes in stays one channel. What plays is their sum under the weights `seeds`: those of length 1 make
+    white noise again, so that turning them slowly turns one dream into another, and their length is how much is
+    dreamt. Without weights the first field plays as it is. In training, fresh ones are passed for every picture.
+    """
+
+    seeded = True
+
+    @property
+    def scales(self) -> Sequence[int]:
+        """How often the canvas is halved to the size of each map."""
+        raise NotImplementedError
+
+    def draw_field(self, height: int, width: int, seed: int) -> None:
+        drawn = [self.random_field(1, height, width, seed=seed, which=which) for which in range(SEEDS)]
+        weight = next(self.parameters())
+        for level, maps in enumerate(zip(*drawn, strict=True)):
+            self.register_buffer(f"field{level}", torch.cat(maps).to(weight), persistent=False)
+
+    def random_field(
+        self,
+        batch: int,
+        height: int,
+        width: int,
+        *,
+        seed: int | None = None,
+        which: int = 0,
+        device: torch.device | None = None,
+    ) -> list[Tensor]:
+        """White-noise maps ``(batch, 1, h / 2**i, w / 2**i)`` for each i of `scales`.
+
+        With a `seed` they are drawn on the CPU, the same on every machine, `which` of its `SEEDS`; without one on
+        `device`.
+        """
+        fields = []
+        for index, level in enumerate(self.scales):
+            shape = (batch, 1, height >> level, width >> level)
+            rng = None if seed is None else torch.Generator().manual_seed(seed * 64 + 16 * which + index)
+            fields.append(torch.randn(shape, generator=rng, device=None if rng else device))
+        return fields
+
+    def field(self, batch: int, seeds: Tensor | None) -> list[Tensor]:
+        """The drawn field's maps ``(batch, 1, h, w)`` under the weights ``seeds`` (`SEEDS`)."""
+        maps = []
+        for level in range(len(self.scales)):
+            drawn: Tensor = getattr(self, f"field{level}")
+            shape = (1, 1, *drawn.shape[2:])
+            one = drawn[:1] if seeds is None else torch.matmul(seeds.to(drawn.dtype), drawn.flatten(1)).view(shape)
+            maps.append(one.expand(batch, *shape[1:]) if batch > 1 else one)
+        return maps
+
+
+SEEDS = 4
+"""Seed fields between which a dream drifts (`Dreaming`)."""
 
 
 # --- the classic -----------------------------------------------------------------------------------------------------
@@ -134,7 +199,7 @@ class Classic(Generator):
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 draw_normal(module.weight, 0.02)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, fields: None = None, seeds: None = None) -> Tensor:
         skips: list[Tensor] = []
         for down in self.downs:
             x = down(x)
@@ -192,12 +257,11 @@ def shuffle_conv(inputs: int, outputs: int) -> nn.Conv2d:
     return conv
 
 
-class Shuffle(Generator):
-    """A pixel-shuffle U-Net with a seed field: fixed noise maps that say what should be there where the luma doesn't.
+class Shuffle(Dreaming):
+    """A pixel-shuffle U-Net with a seed field.
 
-    One map lies beside the luma at the input, one is added at each up level with a learned gain per channel. They are
-    buffers drawn from a seed (`draw_field`), so that what goes in stays one channel; in training fresh ones are
-    passed for every picture. Borders are replicated: padded with zeros they showed as lines in the picture.
+    One map lies beside the luma at the input, one is added at each up level with a learned gain per channel. Borders
+    are replicated: padded with zeros they showed as lines in the picture.
     """
 
     def __init__(self, channels: Sequence[int], inputs: int = 1) -> None:
@@ -212,34 +276,13 @@ class Shuffle(Generator):
         sources = [self.channels[-1], *(2 * c for c in outputs)]
         self.ups = nn.ModuleList(ShuffleUp(a, b) for a, b in zip(sources[:-1], outputs, strict=True))
         self.head = shuffle_conv(sources[-1], 3)
-        for level in range(depth):
-            self.register_buffer(f"field{level}", None, persistent=False)
 
-    def draw_field(self, height: int, width: int, seed: int) -> None:
-        for level, field in enumerate(self.random_field(1, height, width, seed=seed)):
-            setattr(self, f"field{level}", field.to(self.head.weight))
+    @property
+    def scales(self) -> Sequence[int]:
+        return [0, *range(len(self.channels) - 1, 0, -1)]
 
-    def random_field(
-        self, batch: int, height: int, width: int, *, seed: int | None = None, device: torch.device | None = None
-    ) -> list[Tensor]:
-        """White-noise maps ``(batch, 1, h / 2**i, w / 2**i)``: for the input (i = 0), then for the up levels.
-
-        With a `seed` they are drawn on the CPU, the same on every machine; without one on `device`.
-        """
-        depth = len(self.channels)
-        scales = [0, *range(depth - 1, 0, -1)]
-        fields = []
-        for index, level in enumerate(scales):
-            shape = (batch, 1, height >> level, width >> level)
-            rng = None if seed is None else torch.Generator().manual_seed(seed * 64 + index)
-            fields.append(torch.randn(shape, generator=rng, device=None if rng else device))
-        return fields
-
-    def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None) -> Tensor:
-        if fields is None:
-            fields = [getattr(self, f"field{level}") for level in range(len(self.channels))]
-            batch = x.shape[0]
-            fields = [f.expand(batch, -1, -1, -1) for f in fields] if batch > 1 else fields
+    def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None, seeds: Tensor | None = None) -> Tensor:
+        fields = self.field(x.shape[0], seeds) if fields is None else fields
         x = torch.cat([x, fields[0]], 1)
         skips: list[Tensor] = []
         for down in self.downs:
@@ -339,7 +382,7 @@ class SubpixelUp(nn.Module):
         return y
 
 
-class Subpixel(Generator):
+class Subpixel(Dreaming):
     """A U-Net without a full-size layer, and with a seed field.
 
     The input is unshuffled by 4 and the output shuffled by 2 (sub-pixel convolution, https://arxiv.org/abs/1609.05158):
@@ -347,9 +390,8 @@ class Subpixel(Generator):
     Skips are added, which halves the widths of the ups against joining them. From 1/16 of the size down, where a
     layer costs next to nothing, each level has a residual block.
 
-    The seed field says what should be there where the luma doesn't: noise maps, one beside the unshuffled luma, one
-    added at each up level with a learned gain per channel. They are buffers drawn from a seed (`draw_field`), so that
-    what goes in stays one channel; in training fresh ones are passed for every picture.
+    One map of the seed field lies beside the unshuffled luma, one is added at each up level with a learned gain per
+    channel.
 
     `channels` are those at 1/2, 1/4, 1/8, … of the canvas.
     """
@@ -366,32 +408,13 @@ class Subpixel(Generator):
         )
         self.ups = nn.ModuleList(SubpixelUp(a, b) for a, b in pairwise(rising))
         self.head = ToPixels(self.channels[0], 3)
-        for level in range(depth):
-            self.register_buffer(f"field{level}", None, persistent=False)
 
-    def draw_field(self, height: int, width: int, seed: int) -> None:
-        for level, field in enumerate(self.random_field(1, height, width, seed=seed)):
-            setattr(self, f"field{level}", field.to(self.head.weight))
+    @property
+    def scales(self) -> Sequence[int]:
+        return [2, *range(len(self.channels) - 1, 0, -1)]
 
-    def random_field(
-        self, batch: int, height: int, width: int, *, seed: int | None = None, device: torch.device | None = None
-    ) -> list[Tensor]:
-        """White-noise maps ``(batch, 1, h / 2**i, w / 2**i)``: for the stem (i = 2), then for the up levels.
-
-        With a `seed` they are drawn on the CPU, the same on every machine; without one on `device`.
-        """
-        fields = []
-        for index, level in enumerate([2, *range(len(self.channels) - 1, 0, -1)]):
-            shape = (batch, 1, height >> level, width >> level)
-            rng = None if seed is None else torch.Generator().manual_seed(seed * 64 + index)
-            fields.append(torch.randn(shape, generator=rng, device=None if rng else device))
-        return fields
-
-    def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None) -> Tensor:
-        if fields is None:
-            fields = [getattr(self, f"field{level}") for level in range(len(self.channels))]
-            batch = x.shape[0]
-            fields = [f.expand(batch, -1, -1, -1) for f in fields] if batch > 1 else fields
+    def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None, seeds: Tensor | None = None) -> Tensor:
+        fields = self.field(x.shape[0], seeds) if fields is None else fields
         x = F.leaky_relu(self.stem(torch.cat([F.pixel_unshuffle(x, 4), fields[0].to(x.dtype)], 1)), 0.2)
         skips = []
         for down in self.downs:

@@ -53,6 +53,30 @@ class Knobs:
 
 KNOB_FIELDS = tuple(f.name for f in fields(Knobs))
 
+Seeds = tuple[float, float, float, float]
+"""Weights of a generator's seed fields (`models.engines.base.Engine.seeds`)."""
+
+
+class Drift:
+    """Where the seed fields are between which a dream drifts: a point on a sphere, on a way that never closes."""
+
+    def __init__(self) -> None:
+        self._angle = 0.0
+        self._then = math.inf
+
+    def __call__(self, params: Params, now: float) -> Seeds:
+        """The weights of the fields for a frame at `now`, in seconds.
+
+        With ``a`` the angle gone so far, a quarter turn for each dream, ``b = (√2 - 1) a`` and ``c = (√5 - 1) a / 2``:
+        ``texture · (cos a cos b, sin a cos b, cos c sin b, sin c sin b)``. Its length is `texture`, so the field stays
+        white noise; it begins with the first field, comes back to none, and stays where it is when `drift` is 0.
+        """
+        self._angle += params.drift * max(now - self._then, 0.0) * math.pi / 2
+        self._then = now
+        a, b, c = self._angle, (math.sqrt(2) - 1) * self._angle, (math.sqrt(5) - 1) / 2 * self._angle
+        one, other = params.texture * math.cos(b), params.texture * math.sin(b)
+        return one * math.cos(a), one * math.sin(a), other * math.cos(c), other * math.sin(c)
+
 
 @dataclass(frozen=True, slots=True)
 class Since:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from l2s_node.models.pix2pix import Generator, Subpixel
+from l2s_node.models.pix2pix import Dreaming, Generator
 
 Losses = dict[str, Tensor]
 """0-dim tensors by name, detached."""
@@ -82,7 +82,7 @@ class Nets:
 
     def fields(self, batch: int, size: int) -> list[Tensor]:
         """Fresh seed fields for `play`; none for a generator without."""
-        if not isinstance(self.generator, Subpixel):
+        if not isinstance(self.generator, Dreaming):
             return []
         return self.generator.random_field(batch, size, size, device=self.device)
 

@@ -68,7 +68,7 @@ def test_every_engine_has_the_same_shape(name: str) -> None:
     assert any(text.startswith("DEVICES = (") for text in assigned)
     (made,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and is_engine(node))
     assert ast.unparse(functions["build"].returns or tree) == made.name
-    for attribute in ("device", "precision", "reason", "step"):
+    for attribute in ("device", "precision", "reason", "step", "seeds"):
         assert attribute in ast.unparse(made)
 
 
@@ -114,10 +114,17 @@ def agree(name: str, card: ModelCard, size: tuple[int, int], precision: str) -> 
         if precision == "float32":
             raise
         pytest.skip(str(err))  # a CPU without bfloat16
-    mean, most = differences(engine(x), want)
+    apart = [differences(engine(x), want)]
+    assert (engine.seeds is None) == (card.seed is None)
+    if engine.seeds is not None:
+        engine.seeds.copy_(torch.tensor([0.5, -0.9, 0.3, 1.0]))
+        with torch.inference_mode():
+            other = generator(x, seeds=engine.seeds)
+        assert differences(other, want)[0] > 0.02
+        apart.append(differences(engine(x), other))
     engine.close()
     assert want.std() > 0.3
-    assert mean <= TOLERANCE[precision][0] and most <= TOLERANCE[precision][1]
+    assert all(mean <= TOLERANCE[precision][0] and most <= TOLERANCE[precision][1] for mean, most in apart)
     assert engine.precision == precision and engine.device == CPU
 
 
@@ -213,7 +220,7 @@ class Odd(Generator):
         super().__init__()
         self.function = function
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, fields: None = None, seeds: None = None) -> Tensor:
         return self.function(x)
 
 
@@ -240,8 +247,9 @@ def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
         generator.draw_field(height, 8, 1)
         x = picture(height, 8)
         run = inductor.compiled(generator, CPU, torch.float32, backend="eager")
+        weights = torch.tensor([0.5, 0.5, 0.5, 0.5])
         with torch.inference_mode():
-            assert differences(run(x), generator(x))[1] < 1e-4
+            assert differences(run(x, weights), generator(x, seeds=weights))[1] < 1e-4
 
 
 # --- choice -----------------------------------------------------------------------------------------------------------

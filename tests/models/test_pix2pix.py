@@ -12,7 +12,7 @@ from nets import CLASSIC, SHUFFLE, lively, picture
 from torch import nn
 
 from l2s_node.models.card import ModelCard
-from l2s_node.models.pix2pix import CHANNELS, Classic, Dropout, Norm, Shuffle
+from l2s_node.models.pix2pix import ARCHITECTURES, CHANNELS, Classic, Dropout, Norm, Shuffle
 
 # --- the original's layers, as Keras defines them: (h, w, c) pictures, kernels (kh, kw, in, out) ----------------------
 
@@ -185,6 +185,21 @@ def test_the_seed_field_is_the_same_on_every_machine() -> None:
     again = torch.randn((1, 1, 8, 8), generator=torch.Generator().manual_seed(64))
     assert torch.equal(field[0], again)
     assert [tuple(f.shape) for f in field] == [(1, 1, 8, 8), (1, 1, 4, 4)]
+
+
+@pytest.mark.parametrize("architecture", ["shuffle", "subpixel"])
+def test_fields_are_added_under_the_weights_of_the_seeds(architecture: str) -> None:
+    """Weights of length 1 make white noise again; those of one field alone make what it makes."""
+    net = ARCHITECTURES[architecture]((4, 6, 8)).eval()
+    net.draw_field(128, 128, 7)
+    weights = torch.tensor([0.5, -0.5, 0.5, -0.5])
+    for first, mixed in zip(net.field(2, None), net.field(2, weights), strict=True):
+        assert first.shape == mixed.shape and torch.equal(mixed[0], mixed[1])
+        assert mixed.std() == pytest.approx(1, abs=0.1)
+        assert torch.corrcoef(torch.stack([first[0].flatten(), mixed[0].flatten()]))[0, 1] < 0.7
+    x = picture(128, 128)
+    assert torch.equal(net(x, seeds=torch.tensor([1.0, 0, 0, 0])), net(x))
+    assert not torch.equal(net(x, seeds=weights), net(x))
 
 
 def test_a_batch_shares_the_field() -> None:

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from l2s_node.errors import EngineError
-from l2s_node.models.pix2pix import Dropout, Generator
+from l2s_node.models.pix2pix import SEEDS, Dropout, Generator
 
 Shape = tuple[int, int, int, int]
 
@@ -53,6 +53,8 @@ class Engine(Protocol):
         device: where its input and output lie.
         step: the same, float32 to float32, as a plain function on tensors of `device` that may be captured in a CUDA
             graph together with other work; None where the engine is not made of torch operations.
+        seeds: weights ``(SEEDS,)`` float32 of the seed field's maps (see `pix2pix.Dreaming`), where `device` is; what
+            is written there counts from the next call on. None for a network without a seed field.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Engine(Protocol):
     reason: str
     device: torch.device
     step: Callable[[Tensor], Tensor] | None
+    seeds: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
         """``(n, 1, h, w)`` float32 in [-1, 1] on `device` to ``(n, 3, h, w)`` float32 in [-1, 1].
@@ -78,6 +81,11 @@ def prepared(generator: Generator, device: torch.device, dtype: torch.dtype = to
     net = copy.deepcopy(generator).eval().requires_grad_(False)
     net.fold_norms()
     return net.to(device=device, dtype=dtype)
+
+
+def seeds_of(generator: Generator, device: torch.device) -> Tensor | None:
+    """`Engine.seeds` at first: the field as it was drawn first."""
+    return torch.eye(1, SEEDS, device=device)[0] if generator.seeded else None
 
 
 def pick_precision(asked: str, offered: Sequence[str], why: str) -> tuple[str, str]:

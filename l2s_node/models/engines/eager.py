@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared
+from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared, seeds_of
 from l2s_node.models.pix2pix import Generator
 
 DEVICES = ("cpu", "cuda", "mps")
@@ -38,12 +38,13 @@ class _Eager:
         # convolutions on CPU and CUDA are fastest in this layout (4.6 instead of 11.6 ms); Metal has its own
         self._format = torch.contiguous_format if device.type == "mps" else torch.channels_last
         self._net = prepared(generator, device, self._dtype).to(memory_format=self._format)  # type: ignore[call-overload]
+        self.seeds = seeds_of(generator, device)
         n, _, h, w = shape
         self._output = torch.empty((n, 3, h, w), device=device)
 
     @torch.inference_mode()
     def step(self, x: Tensor) -> Tensor:
-        y: Tensor = self._net(x.to(dtype=self._dtype, memory_format=self._format))
+        y: Tensor = self._net(x.to(dtype=self._dtype, memory_format=self._format), seeds=self.seeds)
         return y.to(dtype=torch.float32, memory_format=torch.contiguous_format)
 
     @torch.inference_mode()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from l2s_node.errors import EngineError
-from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared
+from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared, seeds_of
 from l2s_node.models.pix2pix import Generator
 
 DEVICES = ("cuda",)
@@ -48,6 +48,7 @@ class _Inductor:
         self._input = torch.zeros(shape, device=device)
         n, _, h, w = shape
         self._output = torch.empty((n, 3, h, w), device=device)
+        self.seeds = seeds_of(generator, device)
         self._compiled = compiled(generator, device, PRECISIONS[precision])
         try:
             self.step(self._input)
@@ -58,7 +59,7 @@ class _Inductor:
     @torch.inference_mode()
     def step(self, x: Tensor) -> Tensor:
         # inference tensors and others would each be compiled for (seconds, in the middle of the show)
-        return self._compiled(x if x.is_inference() else x.clone())
+        return self._compiled(x if x.is_inference() else x.clone(), self.seeds)
 
     def __call__(self, x: Tensor) -> Tensor:
         self._input.copy_(x)
@@ -87,19 +88,21 @@ class _Inductor:
 
 def compiled(
     generator: Generator, device: torch.device, dtype: torch.dtype, backend: str = "inductor"
-) -> Callable[[Tensor], Tensor]:
-    """`generator` as one compiled function, float32 to float32; it is compiled by its first call.
+) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """`generator` as one compiled function of (x, seeds), float32 to float32; it is compiled by its first call.
 
     torch counts recompilations per code object and gives up after eight, so each build gets a code object of its own.
     """
     net = prepared(generator, device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(x: Tensor) -> Tensor:
-        y: Tensor = net(x.to(dtype=dtype, memory_format=torch.channels_last))
+    def run(x: Tensor, seeds: Tensor | None) -> Tensor:
+        y: Tensor = net(x.to(dtype=dtype, memory_format=torch.channels_last), seeds=seeds)
         return y.to(dtype=torch.float32, memory_format=torch.contiguous_format)
 
     fresh = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
-    made: Callable[[Tensor], Tensor] = torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True)
+    made: Callable[[Tensor, Tensor | None], Tensor] = torch.compile(
+        fresh, backend=backend, dynamic=False, fullgraph=True
+    )
     return made
 
 

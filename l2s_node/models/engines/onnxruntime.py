@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from l2s_node.errors import EngineError
-from l2s_node.models.engines.base import Shape, pick_precision, prepared, refuse_dropout, threads
+from l2s_node.models.engines.base import Shape, pick_precision, prepared, refuse_dropout, seeds_of, threads
 from l2s_node.models.pix2pix import Generator
 
 DEVICES = ("cpu",)
@@ -32,7 +32,7 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
     refuse_dropout(generator, "onnxruntime")
     precision, why = pick_precision(precision, *_OFFERED)
     try:
-        return _ONNXRuntime(exported(generator, shape), shape, device, why)
+        return _ONNXRuntime(exported(generator, shape), shape, seeds_of(generator, device), why)
     except (ImportError, OSError) as err:
         raise EngineError(f"onnxruntime or onnx can't be loaded ({err}): install them again") from err
     except RuntimeError as err:  # the exporter's and the runtime's
@@ -44,10 +44,10 @@ class _ONNXRuntime:
     precision = "float32"
     step = None
 
-    def __init__(self, model: bytes, shape: Shape, device: torch.device, why: str) -> None:
+    def __init__(self, model: bytes, shape: Shape, seeds: Tensor | None, why: str) -> None:
         import onnxruntime
 
-        self.device = device
+        self.device, self.seeds = torch.device("cpu"), seeds
         count = threads()
         self.reason = f"{why}; {count} threads"
         options = onnxruntime.SessionOptions()
@@ -60,7 +60,9 @@ class _ONNXRuntime:
         self._input = torch.zeros(shape)
         self._output = torch.empty((n, 3, h, w))
         self._binding = self._session.io_binding()
-        self._bind(self._binding.bind_input, self._session.get_inputs()[0].name, self._input)
+        inputs = [self._input] if seeds is None else [self._input, seeds]
+        for there, tensor in zip(self._session.get_inputs(), inputs, strict=True):
+            self._bind(self._binding.bind_input, there.name, tensor)
         self._bind(self._binding.bind_output, self._session.get_outputs()[0].name, self._output)
 
     def _bind(self, bind: Any, name: str, tensor: Tensor) -> None:
@@ -76,15 +78,17 @@ class _ONNXRuntime:
 
 
 def exported(generator: Generator, shape: Shape) -> bytes:
-    """`generator` as a serialised ONNX model of fixed shape."""
+    """`generator` as a serialised ONNX model of fixed shape, of x and, where it has a seed field, its weights."""
     net = prepared(generator, torch.device("cpu"))
+    seeds = seeds_of(generator, torch.device("cpu"))
+    more = {} if seeds is None else {"seeds": seeds}
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)  # it complains about torchvision, which nobody needs here
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # deprecations among torch, onnxscript and onnx
-            program = torch.onnx.export(net, (torch.zeros(shape),), dynamo=True, verbose=False)
+            program = torch.onnx.export(net, (torch.zeros(shape),), kwargs=more, dynamo=True, verbose=False)
     finally:
         log.setLevel(level)
     assert program is not None  # the dynamo exporter without a file name always gives one

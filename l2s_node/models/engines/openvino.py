@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from l2s_node.errors import EngineError
-from l2s_node.models.engines.base import Shape, pick_precision, prepared, refuse_dropout, threads
+from l2s_node.models.engines.base import Shape, pick_precision, prepared, refuse_dropout, seeds_of, threads
 from l2s_node.models.pix2pix import Generator
 
 DEVICES = ("cpu",)
@@ -66,7 +66,9 @@ class _OpenVINO:
         n, _, h, w = shape
         self._input = torch.zeros(shape)
         self._output = torch.empty((n, 3, h, w))
-        self._request.set_input_tensor(openvino.Tensor(self._input.numpy(), shared_memory=True))
+        self.seeds = seeds_of(generator, device)
+        for index, tensor in enumerate([self._input] if self.seeds is None else [self._input, self.seeds]):
+            self._request.set_input_tensor(index, openvino.Tensor(tensor.numpy(), shared_memory=True))
         self._request.set_output_tensor(openvino.Tensor(self._output.numpy(), shared_memory=True))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ def offered(capabilities: Sequence[str]) -> tuple[tuple[str, ...], str]:
 
 
 def written(generator: Generator, shape: Shape) -> Any:
-    """`generator` as an ``openvino.Model`` from (n, 1, h, w) to (n, 3, h, w).
+    """`generator` as an ``openvino.Model`` from (n, 1, h, w), and a seed field's weights, to (n, 3, h, w).
 
     Raises:
         EngineError: the network uses an operation that isn't in `Operations`.
@@ -95,22 +97,24 @@ def written(generator: Generator, shape: Shape) -> Any:
 
     x = torch.zeros(shape)
     net = prepared(generator, torch.device("cpu"))
-    with torch.inference_mode(), Recorder(x) as recorder:
-        y = net(x)
-    return openvino.Model([recorder.node(y)], [recorder.node(x)], "generator")
+    seeds = seeds_of(generator, x.device)
+    inputs = [x] if seeds is None else [x, seeds]
+    with torch.inference_mode(), Recorder(inputs) as recorder:
+        y = net(x, seeds=seeds)
+    return openvino.Model([recorder.node(y)], recorder.node(inputs), "generator")
 
 
 class Recorder(TorchFunctionMode):
-    """While it is entered, every torch function called on what comes from `x` is written down as an OpenVINO node.
+    """While it is entered, every torch function called on what comes from `inputs` is written down as an OpenVINO node.
 
-    What doesn't depend on `x` (kernels, the seed field times its gains) is calculated by torch and becomes a constant.
+    What doesn't depend on them (kernels, the maps of the seed field) is calculated by torch and becomes a constant.
     """
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
         self._write = Operations()
         # tensors are known by identity, so they are kept alive beside their nodes
-        self._known: dict[int, tuple[Tensor, Any]] = {id(x): (x, self._write.parameter(x))}
+        self._known: dict[int, tuple[Tensor, Any]] = {id(x): (x, self._write.parameter(x)) for x in inputs}
 
     def node(self, value: object) -> Any:
         """The node of a tensor (a constant where it isn't known), lists of tensors likewise; all else as it is."""
@@ -130,7 +134,7 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func is Tensor.expand_as:  # a constant where only the shape comes from `x`
+        if func is Tensor.expand_as:  # a constant where only the shape comes from an input
             depends = self._depends(args[0])
         else:
             depends = self._depends([*args, *kwargs.values()])
@@ -170,10 +174,14 @@ class Operations:
             torch.cat: self.cat,
             Tensor.add: self.ops.add,
             Tensor.mul: self.ops.multiply,
+            torch.matmul: self.matmul,
+            Tensor.view: self.view,
+            Tensor.expand: self.expand,
+            Tensor.to: self.as_it_is,
         }
 
     def parameter(self, x: Tensor) -> Any:
-        return self.ops.parameter(list(x.shape), self.types.f32, name="x")
+        return self.ops.parameter(list(x.shape), self.types.f32)
 
     def constant(self, value: Tensor) -> Any:
         return self.ops.constant(value.numpy())
@@ -225,6 +233,20 @@ class Operations:
 
     def dropout(self, x: Any, p: float, training: bool, inplace: bool) -> Any:
         _refuse(training, "dropout")
+        return x
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        return self.ops.matmul(a, b, False, False)
+
+    def view(self, x: Any, shape: Sequence[int]) -> Any:
+        return self.ops.reshape(x, self._integers(*shape), False)
+
+    def expand(self, x: Any, *shape: int) -> Any:
+        _refuse(-1 in shape, "open sides of an expanded tensor")
+        return self.ops.broadcast(x, self._integers(*shape))
+
+    def as_it_is(self, x: Any, *_: object) -> Any:
+        """The precision of what is calculated is the engine's."""
         return x
 
     def cat(self, tensors: list[Any], dim: int = 0) -> Any:

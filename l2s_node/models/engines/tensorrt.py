@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from l2s_node.errors import EngineError
-from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared, refuse_dropout
+from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared, refuse_dropout, seeds_of
 from l2s_node.models.pix2pix import Generator
 
 DEVICES = ("cuda",)
@@ -47,8 +47,8 @@ class _Typed(nn.Module):
         self.net = net
         self.dtype = dtype
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.net(x.to(self.dtype))
+    def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
+        y: Tensor = self.net(x.to(self.dtype), seeds=seeds)
         return y.float()
 
 
@@ -62,15 +62,17 @@ class _TensorRT:
         self.device, self.precision, self.reason = device, precision, reason
         dtype = PRECISIONS[precision]
         example = torch.zeros(shape, device=device)
-        program = torch.export.export(_Typed(prepared(generator, device, dtype), dtype).eval(), (example,))
+        self.seeds = seeds_of(generator, device)
+        inputs = (example,) if self.seeds is None else (example, self.seeds)
+        program = torch.export.export(_Typed(prepared(generator, device, dtype), dtype).eval(), inputs)
         self._module = torch_tensorrt.dynamo.compile(
-            program, inputs=[example], device=device, min_block_size=1, require_full_compilation=True
+            program, inputs=list(inputs), device=device, min_block_size=1, require_full_compilation=True
         )
         self._output = self.step(example).clone()
 
     @torch.inference_mode()
     def step(self, x: Tensor) -> Tensor:
-        y: Tensor = self._module(x)
+        y: Tensor = self._module(x) if self.seeds is None else self._module(x, self.seeds)
         return y
 
     def __call__(self, x: Tensor) -> Tensor:
