@@ -104,17 +104,18 @@ class Process:
         self._finish()
 
     def close(self) -> None:
-        """End of its input, which peers take as the wish that they end; after five seconds SIGKILL."""
+        """The end of its input, which peers take as the wish that they end, and a node's Ctrl-C; then SIGKILL."""
         assert self.popen.stdin is not None
         if not self.popen.stdin.closed:
             try:
                 self.popen.stdin.close()
             except BrokenPipeError:
                 pass
-        try:
-            self.popen.wait(5)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
+        for seconds, end in ((0.3, self.popen.terminate), (5, self.popen.kill)):
+            try:
+                self.popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                end()
         self._finish()
 
     def _finish(self) -> None:
