@@ -34,6 +34,8 @@ ONLY_IN = {
     "pythonosc": ("control/packet.py",),
     "cyndilib": ("video/",),
     "NDIlib": ("video/",),
+    "syphon": ("video/_syphon.py",),
+    "SpoutGL": ("video/_spout.py",),
     "av": ("video/", "train/"),
     "aiohttp": ("control/",),
     "openvino": ("models/engines/openvino.py",),
