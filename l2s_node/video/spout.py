@@ -8,7 +8,6 @@ address that ends with ``?image`` takes that way at once.
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from importlib.util import find_spec
 
@@ -18,7 +17,7 @@ from l2s_node import texture
 from l2s_node.frame import Frame, PixelFormat, Texture, page_aligned
 from l2s_node.video._gpu import Kept, Presence, Shown, free_name, now_left
 from l2s_node.video._spout import Sdk
-from l2s_node.video.base import Options
+from l2s_node.video.base import SYSTEM, Options
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ GPUS = "Windows' Settings > System > Display > Graphics gives this Python the GP
 
 def missing() -> str | None:
     """Why Spout can't be used here and the remedy; None when it can."""
-    if sys.platform != "win32":
+    if SYSTEM != "win32":
         return "Spout is how programs on Windows share textures; on a Mac there is syphon:, everywhere ndi:"
     if find_spec("SpoutGL") is None:
         return "the Python package 'SpoutGL' is not installed: pip install 'l2s-node[spout]'"

@@ -8,7 +8,6 @@ that ends with ``?metal`` takes that way at once.
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,7 +21,7 @@ from l2s_node.frame import Frame, PixelFormat, Texture
 from l2s_node.latest import Latest
 from l2s_node.video._gpu import Kept, Presence, Shown, free_name, now_left
 from l2s_node.video._syphon import Sdk, full_name, settled
-from l2s_node.video.base import Options
+from l2s_node.video.base import SYSTEM, Options
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ METAL = "?metal"
 
 def missing() -> str | None:
     """Why Syphon can't be used here and the remedy; None when it can."""
-    if sys.platform != "darwin":
+    if SYSTEM != "darwin":
         return "Syphon is how programs on a Mac share textures; on Windows there is spout:, everywhere ndi:"
     if find_spec("syphon") is None:
         return "the Python package 'syphon-python' is not installed: pip install 'l2s-node[syphon]'"
