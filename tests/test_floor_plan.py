@@ -24,7 +24,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"channel"},
     {"node"},
     {"apply", "bench", "doctor", "listing", "preview", "trace"},
-    {"lan", "score"},
+    {"lan", "rooms", "score"},
     {"cli"},
     {"__main__", "__init__"},
 ]

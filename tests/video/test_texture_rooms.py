@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from gl_exchange import Server, SpoutHere, SpoutWorld, SyphonHere, SyphonWorld
+from gl_exchange import Server, SpoutHere, SyphonHere
+from gl_halls import Hall, SpoutHall, SyphonHall
 from small_worlds import make_world
 
 from l2s_node import texture, video
@@ -32,89 +32,6 @@ REASON = texture.missing()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no OpenGL: {REASON}")
 OPTIONS = Options(rate=Fraction(50), size=(128, 72))
 SIZES = [(64, 48), (37, 21), (2, 2)]
-
-
-class Hall:
-    """What is the same in both rooms, seen from another program; pictures have the top row first, red first."""
-
-    scheme: str
-    slow: str
-    """What an address ends with to go through host memory."""
-    world: Any
-
-    def send(self, name: str, picture: np.ndarray) -> None:
-        raise NotImplementedError
-
-    def retire(self, name: str) -> None:
-        raise NotImplementedError
-
-    def seen(self, name: str) -> np.ndarray:
-        raise NotImplementedError
-
-    def full(self, name: str) -> str:
-        """The URI that a sender is listed by."""
-        raise NotImplementedError
-
-
-class SyphonHall(Hall):
-    scheme, slow = "syphon", "?metal"
-
-    def __init__(self) -> None:
-        self.world = SyphonWorld()
-
-    def send(self, name: str, picture: np.ndarray) -> None:
-        self.world.show(self._server(name), picture[::-1])
-
-    def retire(self, name: str) -> None:
-        server = self._server(name)
-        server.alive = False
-        self.world.servers.remove(server)
-        self.world.drop(server)
-
-    def seen(self, name: str) -> np.ndarray:
-        return self.world.other.pixels(self._server(name).surface)[::-1]
-
-    def full(self, name: str) -> str:
-        return f"syphon:{self._server(name).program}/{name}"
-
-    def _server(self, name: str) -> Server:
-        found = [server for server in self.world.servers if server.name == name]
-        if not found:
-            found = [Server("Resolume", name, listed=True)]
-            self.world.servers += found
-        return found[0]
-
-
-class SpoutHall(Hall):
-    scheme, slow = "spout", "?image"
-
-    def __init__(self) -> None:
-        self.world = SpoutWorld()
-
-    def send(self, name: str, picture: np.ndarray) -> None:
-        self.world.show(name, picture)
-
-    def retire(self, name: str) -> None:
-        self.world.drop(name)
-
-    def seen(self, name: str) -> np.ndarray:
-        return self.world.other.pixels(self.world.senders[name].surface)
-
-    def full(self, name: str) -> str:
-        return f"spout:{name}"
-
-
-@pytest.fixture(params=[SyphonHall, SpoutHall], ids=lambda hall: hall.scheme)
-def hall(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hall]:
-    assert not texture.exists()
-    made: Hall = request.param()
-    room, here = (syphon, SyphonHere) if made.scheme == "syphon" else (spout, SpoutHere)
-    monkeypatch.setattr(room, "missing", lambda: None)
-    monkeypatch.setattr(room, "Sdk", lambda: here(made.world))
-    monkeypatch.setattr(_syphon, "SETTLE", 0.02)
-    yield made
-    made.world.other.close()
-    texture.close()
 
 
 @contextlib.contextmanager
