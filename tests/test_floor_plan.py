@@ -34,6 +34,7 @@ ONLY_IN = {
     "pythonosc": ("control/packet.py",),
     "cyndilib": ("video/",),
     "NDIlib": ("video/",),
+    "objc": ("video/_syphon.py",),
     "syphon": ("video/_syphon.py",),
     "SpoutGL": ("video/_spout.py",),
     "av": ("video/", "train/"),

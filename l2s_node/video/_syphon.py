@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,11 +39,18 @@ class Sdk:
     """
 
     def __init__(self) -> None:
+        import objc
         import syphon
 
+        self._objc = objc
         self._syphon = syphon
         self._directory: SyphonServerDirectory = syphon.SyphonServerDirectory()
         self._directory.run_loop_interval = 0.0  # a turn never waits
+
+    def pool(self) -> AbstractContextManager[object]:
+        """Lets go, at its end, of what Objective-C has made within; without one all of that would stay for good."""
+        pool: AbstractContextManager[object] = self._objc.autorelease_pool()
+        return pool
 
     def servers(self) -> list[SyphonServerDescription]:
         """All that are known to be there, after a turn of the run loop."""
@@ -149,6 +157,8 @@ def settled(sdk: Sdk) -> list[tuple[str, str, str]]:
     """The labels of all servers on this Mac, once they have had the time to answer."""
     end = time.monotonic() + SETTLE
     while time.monotonic() < end:
-        sdk.pump()
+        with sdk.pool():
+            sdk.pump()
         time.sleep(0.01)
-    return [sdk.label(server) for server in sdk.servers()]
+    with sdk.pool():
+        return [sdk.label(server) for server in sdk.servers()]

@@ -73,9 +73,9 @@ class Source:
         deadline = time.monotonic() + timeout
         while True:
             now, left = now_left(deadline)
-            self._look(now)
-            rang = self._rang.take(min(left, TURN))
-            frame = self._take(rang)
+            with self._sdk.pool():
+                self._look(now)
+                frame = self._take(self._rang.take(min(left, TURN)))
             self.uri, self.state, self.dropped = self._presence.uri, self._presence.state, self._rang.dropped
             if frame is not None or left <= TURN:
                 return frame
@@ -167,11 +167,12 @@ class Sink:
         """See `base.Sink`. Size and alpha may change from picture to picture."""
         texture.gl()
         shown = self._shown(frame)
-        if self._metal:
-            self._sdk.publish_pixels(self._server, self._kept.pixels(shown))
-        else:
-            self._sdk.publish(self._server, shown)
-        self._sdk.pump()
+        with self._sdk.pool():
+            if self._metal:
+                self._sdk.publish_pixels(self._server, self._kept.pixels(shown))
+            else:
+                self._sdk.publish(self._server, shown)
+            self._sdk.pump()
 
     def close(self) -> None:
         """See `base.Sink`."""

@@ -9,10 +9,11 @@ its first picture; a sender on another GPU is listed and can't be opened.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes as C
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,6 +164,7 @@ class SyphonWorld:
         self.other = OtherProgram()
         self.servers: list[Server] = []
         self.opengl = True
+        self.pooled = False
         self.at_turn: Callable[[], None] = lambda: None
 
     def show(self, server: Server, bottom_first: np.ndarray) -> None:
@@ -192,11 +194,18 @@ class SyphonHere:
     def __init__(self, world: SyphonWorld) -> None:
         self._world = world
 
+    @contextlib.contextmanager
+    def pool(self) -> Iterator[object]:
+        self._world.pooled = True
+        yield None
+        self._world.pooled = False
+
     def servers(self) -> list[Any]:
         self.pump()
         return [server for server in self._world.servers if server.alive and server.listed]
 
     def pump(self) -> None:
+        assert self._world.pooled, "Objective-C's temporary objects would stay for good"
         self._world.at_turn()
         for server in self._world.servers:
             server.listed = True

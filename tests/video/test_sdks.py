@@ -74,10 +74,10 @@ class Api:
         return None
 
 
-def of_python(archive: zipfile.ZipFile) -> Api:
+def of_python(*archives: zipfile.ZipFile) -> Api:
     """Modules by full name, classes by their own, with what they inherit; Objective-C's properties as methods."""
     api, bases = Api(), {}
-    for path in sorted(archive.namelist()):
+    for archive, path in [(each, path) for each in archives for path in sorted(each.namelist())]:
         if path.endswith(".py"):
             source = archive.read(path).decode()
             api.text += source
@@ -87,7 +87,7 @@ def of_python(archive: zipfile.ZipFile) -> Api:
                 if isinstance(node, ast.ClassDef):
                     api.members[node.name] = dict(_members(node))
                     bases[node.name] = [ast.unparse(base) for base in node.bases]
-                    api.members[module][node.name] = api.members[node.name].get("__init__")
+                    api.members[module][node.name] = api.members[node.name].get("__init__", inspect.Signature())
         elif path.endswith(".h") and "/Versions/A/" in path:
             header = archive.read(path).decode()
             for name, body in re.findall(r"@interface (\w+)\b[^\n]*\n(.*?)@end", header, re.DOTALL):
@@ -261,7 +261,8 @@ def checked(source: str, api: Api) -> tuple[list[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def syphon() -> Api:
-    return of_python(wheel("syphon-python", "--platform=macosx_12_0_universal2"))
+    core = ("--platform=macosx_10_13_universal2", "--python-version=3.12")
+    return of_python(wheel("syphon-python", "--platform=macosx_12_0_universal2"), wheel("pyobjc-core", *core))
 
 
 @pytest.fixture(scope="module", params=["3.11", "3.12", "3.13"])
@@ -279,8 +280,8 @@ def test_every_call_to_syphon_python_can_be_made(syphon: Api) -> None:
     assert not wrong
     assert set(seen) >= {
         "SyphonMetalClient", "SyphonMetalServer", "SyphonOpenGLClient", "SyphonOpenGLServer", "SyphonServerDirectory",
-        "_CGLContextObj", "app_name", "close", "copy_bytes_to_mtl_texture", "copy_mtl_texture_to_bytes",
-        "create_mtl_texture", "device", "has_new_frame", "height", "is_valid", "name", "new_frame_image",
+        "_CGLContextObj", "app_name", "autorelease_pool", "close", "copy_bytes_to_mtl_texture", "create_mtl_texture",
+        "copy_mtl_texture_to_bytes", "device", "has_new_frame", "height", "is_valid", "name", "new_frame_image",
         "publish_frame_texture", "run_loop_interval", "server_description", "servers", "stop", "textureName",
         "textureSize", "update_run_loop", "uuid", "width",
     }  # fmt: skip
@@ -317,6 +318,8 @@ def test_every_call_to_spoutgl_can_be_made(spout: Compiled) -> None:
         ("c_void_p=", "pointer="),
         ("server.device", "server.gpu"),
         ("server.uuid", "server.guid"),
+        ("autorelease_pool()", "autorelease_pond()"),
+        ("autorelease_pool()", "autorelease_pool(1)"),
         ("run_loop_interval", "loop_seconds"),
     ],
 )
@@ -355,4 +358,4 @@ def test_the_sdk_is_imported_by_that_class_alone(source: str) -> None:
         for each in ast.walk(node):
             names = [a.name for a in each.names] if isinstance(each, ast.Import) else []
             names += [each.module or ""] if isinstance(each, ast.ImportFrom) else []
-            assert not {name.split(".")[0] for name in names} & {"syphon", "SpoutGL"}
+            assert not {name.split(".")[0] for name in names} & {"objc", "syphon", "SpoutGL"}
