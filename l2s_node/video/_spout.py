@@ -53,7 +53,8 @@ class Sdk:
     def receive(self, into: Texture) -> bool:
         """Take the newest picture into a texture of the sender's size; whether the sender is there.
 
-        Where `updated` is true afterwards nothing was taken: its size is new.
+        Where `updated` is true afterwards nothing was taken: its size is new. Spout sleeps for 67 ms in here when the
+        sender has gone or changed its size.
         """
         return bool(self._receiver.receiveTexture(into.glo, TEXTURE_2D, True, 0))
 

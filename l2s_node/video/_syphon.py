@@ -6,6 +6,7 @@ Not run by its authors on a Mac; a test holds every call to the package's own so
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -39,6 +40,9 @@ class Sdk:
     """
 
     def __init__(self) -> None:
+        """Raises `RoomError` on any thread but the main one."""
+        if threading.current_thread() is not threading.main_thread():
+            raise RoomError("Syphon is served by the main thread alone, which does something else now: take ndi:NAME")
         import objc
         import syphon
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from ctypes.util import find_library
 from typing import Any
 
 import numpy as np
-from gl_exchange import Server, SpoutWorld, SyphonWorld
+import pytest
+from gl_exchange import Server, SpoutHere, SpoutWorld, SyphonHere, SyphonWorld
+
+from l2s_node import texture
+from l2s_node.video import _syphon, spout, syphon
+
+REASON = texture.missing() or (None if find_library("EGL") else "the second context is EGL's")
+needs_gl = pytest.mark.skipif(REASON is not None, reason=f"no OpenGL: {REASON}")
 
 
 class Hall:
@@ -76,3 +85,17 @@ class SpoutHall(Hall):
 
     def full(self, name: str) -> str:
         return f"spout:{name}"
+
+
+@pytest.fixture(params=[SyphonHall, SpoutHall], ids=lambda hall: hall.scheme)
+def hall(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hall]:
+    """A room whose SDK's place is taken by `gl_exchange`, seen from another program."""
+    assert not texture.exists()
+    made: Hall = request.param()
+    room, here = (syphon, SyphonHere) if made.scheme == "syphon" else (spout, SpoutHere)
+    monkeypatch.setattr(room, "missing", lambda: None)
+    monkeypatch.setattr(room, "Sdk", lambda: here(made.world))
+    monkeypatch.setattr(_syphon, "SETTLE", 0.02)
+    yield made
+    made.world.other.close()
+    texture.close()

@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from gl_exchange import SpoutHere, SyphonHere
-from gl_halls import Hall, SpoutHall
+from gl_halls import Hall, SpoutHall, needs_gl
 
 from l2s_node import rooms, texture
 from l2s_node.doctor import Check
 from l2s_node.errors import RoomError
 from l2s_node.rooms import TRIED, examine_rooms
 from l2s_node.video import spout
-
-REASON = texture.missing()
-needs_gl = pytest.mark.skipif(REASON is not None, reason=f"no OpenGL: {REASON}")
 
 
 def test_on_this_system_rooms_of_others_are_said_not_to_be_of_it() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,20 +17,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gl_exchange import Server, SpoutHere, SyphonHere
-from gl_halls import Hall, SpoutHall, SyphonHall
+from gl_halls import Hall, SpoutHall, SyphonHall, needs_gl
 from small_worlds import make_world
 
 from l2s_node import texture, video
 from l2s_node.config import RunConfig
 from l2s_node.errors import NotFoundError, RoomError
 from l2s_node.frame import Frame, PixelFormat, Texture
+from l2s_node.latency import latency
 from l2s_node.node import Node
 from l2s_node.texture import Copier, Image, Target
 from l2s_node.video import _gpu, _spout, _syphon, spout, syphon
 from l2s_node.video.base import Options, Sink, Source
 
-REASON = texture.missing()
-pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no OpenGL: {REASON}")
+pytestmark = needs_gl
 OPTIONS = Options(rate=Fraction(50), size=(128, 72))
 SIZES = [(64, 48), (37, 21), (2, 2)]
 
@@ -286,6 +287,17 @@ def test_there_and_back_leaves_nothing_behind(hall: Hall, image: Image) -> None:
     assert counts[1:] == [counts[1]] * 9, "objects of OpenGL are left behind"
 
 
+def test_changing_sizes_leave_nothing_behind(hall: Hall, image: Image) -> None:
+    """All in one run: a sender that changes its size every fifth picture, and never the same again."""
+    with sink(hall) as out, source(hall, "l2s") as back:
+        counts = []
+        for n in range(60):
+            out.write(of_ours(image, picture((20 + 4 * (n // 5), 30), seed=n)))
+            assert np.array_equal(shown(next_frame(back)), picture((20 + 4 * (n // 5), 30), seed=n))
+            counts.append(texture.gl().objects())
+    assert counts[20:] == [counts[20]] * 40
+
+
 def test_a_node_plays_from_the_one_program_to_the_other(
     hall: Hall, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -307,6 +319,15 @@ def test_a_node_plays_from_the_one_program_to_the_other(
     want = [*(np.array((200, 30, 60)) + 64) / 2, 255]
     assert np.abs(seen[-1].astype(float) - want).max() <= 3
     texture.gl()  # for the other program, which shares with the one context
+
+
+def test_latency_says_that_it_has_no_textures(hall: Hall) -> None:
+    """Its pictures are numbers in host memory, sent from a thread of its own."""
+    hall.send("cam", picture())
+    ways = [(f"{hall.scheme}:out", "null:", "takes textures"), ("null:", f"{hall.scheme}:cam", "hands out textures")]
+    for to, back, words in ways:
+        with pytest.raises(RoomError, match=words):
+            latency(to, back, seconds=0.1, fps=30.0, size=(64, 36), osc=None, name="l2s", say=lambda _: None)
 
 
 # --- each for itself --------------------------------------------------------------------------------------------------
@@ -341,6 +362,20 @@ def test_syphon_serves_the_run_loop_whatever_is_open(hall: SyphonHall, image: Im
         turns.clear()
         opened.read(0.3)
         assert len(turns) >= 5, "in a long wait as well"
+
+
+def test_syphon_is_for_the_main_thread() -> None:
+    said: list[str] = []
+
+    def elsewhere() -> None:
+        with pytest.raises(RoomError) as error:
+            _syphon.Sdk()
+        said.append(str(error.value))
+
+    thread = threading.Thread(target=elsewhere, name="elsewhere")
+    thread.start()
+    thread.join()
+    assert "main thread" in said[0]
 
 
 @only_syphon
