@@ -70,10 +70,11 @@ def _list(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from l2s_node.doctor import examine
     from l2s_node.lan import examine_lan
+    from l2s_node.rooms import examine_rooms
 
     logging.getLogger("l2s_node").setLevel(logging.ERROR)  # what is amiss is in the lines
     healthy = True
-    for check in examine_lan() if args.lan else examine():
+    for check in examine_rooms() if args.rooms else examine_lan() if args.lan else examine():
         _say(check.line())
         healthy = healthy and check.good
     return 0 if healthy else 1

@@ -33,7 +33,7 @@ from l2s_node.packages import packages_wanted, python_wanted, within
 from l2s_node.params import Params
 from l2s_node.picture.looks import Library
 from l2s_node.stage import world_names
-from l2s_node.video.base import Options
+from l2s_node.video.base import SYSTEM, Options
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +111,8 @@ def _python() -> Iterator[Check]:
     seen = []
     for package in packages_wanted():
         remedy = f"pip install '{package.name}{package.wanted}'"
+        if package.system not in ("", SYSTEM):
+            continue
         if package.version is None:
             yield Check("package", package.depends, f"{package.name} isn't installed: {remedy}", advice=True)
         elif not within(package.version, package.wanted):

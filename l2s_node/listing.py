@@ -18,6 +18,8 @@ HINTS = {
     "ndi:": "ndi:NAME on the network",
     "file:": "file:PATH of a video (or, as a source, a picture)",
     "camera:": "camera:0",
+    "syphon:": "syphon:NAME, or syphon:APP/NAME as a source",
+    "spout:": "spout:NAME",
 }
 """How to go on after the colon, for rooms whose names can't be listed."""
 

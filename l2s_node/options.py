@@ -125,7 +125,9 @@ def _add_doctor(verbs: Verbs) -> None:  # type: ignore[valid-type]
         "check everything that a show needs, a line each",
         "A line begins with ok, with note (a show runs all the same) or with FAIL; then the exit code is 1.",
     )
-    p.add_argument("--lan", action="store_true", help="instead: all l2s nodes on the network, and how they do")
+    other = p.add_mutually_exclusive_group()
+    other.add_argument("--lan", action="store_true", help="instead: all l2s nodes on the network, and how they do")
+    other.add_argument("--rooms", action="store_true", help="instead: a round trip through each room, to be reported")
 
 
 def _add_apply(verbs: Verbs) -> None:  # type: ignore[valid-type]

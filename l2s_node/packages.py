@@ -19,12 +19,14 @@ class Package:
         wanted: bounds as in "<2.15,>=2.11"; "" for any.
         version: what is installed; None for nothing.
         depends: it is not asked for on every machine.
+        system: the one that it is asked for on, as pip names it ("darwin", "win32", "linux"); "" for any.
     """
 
     name: str
     wanted: str
     version: str | None
     depends: bool
+    system: str = ""
 
 
 def python_wanted() -> str | None:
@@ -47,7 +49,8 @@ def packages_wanted() -> Iterator[Package]:
             version = metadata.version(match[1])
         except metadata.PackageNotFoundError:
             version = None
-        yield Package(match[1], match[2].strip(), version, bool(marker))
+        system = re.search(r"sys_platform == [\"'](\w+)", marker)
+        yield Package(match[1], match[2].strip(), version, bool(marker), system[1] if system else "")
 
 
 def within(version: str, wanted: str) -> bool:

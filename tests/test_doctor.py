@@ -16,6 +16,7 @@ from l2s_node import doctor
 from l2s_node.config import RunConfig
 from l2s_node.doctor import Check, examine
 from l2s_node.packages import packages_wanted, python_wanted, within
+from l2s_node.video.base import SYSTEM
 
 LOOPBACK = Path(__file__).parent / "video" / "ndi_config"
 
@@ -100,6 +101,17 @@ def test_bounds_of_versions(version: str, wanted: str, fits: bool) -> None:
 def test_the_installed_packages_are_those_that_are_wanted() -> None:
     if python_wanted() is None:
         pytest.skip("l2s-node is not installed here")
-    found = {package.name: package for package in packages_wanted()}
+    found = {package.name: package for package in packages_wanted() if package.system in ("", SYSTEM)}
     assert found.keys() >= {"torch", "numpy", "cyndilib", "av"} and "pytest" not in found
     assert all(package.version and within(package.version, package.wanted) for package in found.values())
+
+
+def test_packages_of_other_systems_are_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = ["no-such-thing>=1; sys_platform == 'plan9'", "syphon-python[opengl]<0.3,>=0.2; sys_platform == 'darwin'",
+              f"nor-this>=2; sys_platform == '{SYSTEM}'", "onnx>=1; extra == 'x'"]  # fmt: skip
+    monkeypatch.setattr("l2s_node.packages.metadata.requires", lambda _: wanted)
+    monkeypatch.setattr(doctor, "python_wanted", lambda: ">=3.11")
+    assert [(p.name, p.wanted, p.system) for p in packages_wanted()][1] == ("syphon-python", "<0.3,>=0.2", "darwin")
+    said = [check.text for check in doctor._python() if check.name == "package"]
+    assert "nor-this isn't installed: pip install 'nor-this>=2'" in said
+    assert not [text for text in said if "no-such-thing" in text]

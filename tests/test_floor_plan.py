@@ -24,7 +24,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"channel"},
     {"node"},
     {"apply", "bench", "doctor", "listing", "preview", "trace"},
-    {"lan", "score"},
+    {"lan", "rooms", "score"},
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -34,6 +34,9 @@ ONLY_IN = {
     "pythonosc": ("control/packet.py",),
     "cyndilib": ("video/",),
     "NDIlib": ("video/",),
+    "objc": ("video/_syphon.py",),
+    "syphon": ("video/_syphon.py",),
+    "SpoutGL": ("video/_spout.py",),
     "av": ("video/", "train/"),
     "aiohttp": ("control/",),
     "openvino": ("models/engines/openvino.py",),

@@ -161,6 +161,8 @@ def measure(
     """As `latency`, with rooms that are open; they stay open."""
     if sink.format not in (PixelFormat.UYVY, PixelFormat.UYVA):
         raise RoomError(f"{sink.uri} takes {sink.format.value}: send to ndi:NAME")
+    if getattr(sink, "textures", False):
+        raise RoomError(f"{sink.uri} takes textures, and what is sent here isn't: send to ndi:NAME")
     trip = Trip(f"{sink.uri} … {source.uri}", options.rate, options.size)
     with closing(Sender(sink, options)) as sender:
         _arrived(source)
@@ -191,11 +193,13 @@ Look = tuple[float, np.ndarray]
 def _arrived(source: Source) -> None:
     """Wait for the first picture."""
     end = time.monotonic() + PATIENCE
-    while source.read(0.2) is None:
+    while (frame := source.read(0.2)) is None:
         if time.monotonic() > end:
             raise RoomError(
                 f"nothing came from {source.uri} within {PATIENCE:.0f} s (l2s list sources shows what is there)"
             )
+    if frame.texture is not None:
+        raise RoomError(f"{source.uri} hands out textures, which can't be read here: watch ndi:NAME")
 
 
 def _watch(source: Source, seconds: float) -> list[Look]:

@@ -19,11 +19,15 @@ Orientation is a contract: row 0 is the top of the picture. A room turns a forei
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
 from l2s_node.frame import Frame, PixelFormat
+
+SYSTEM: str = sys.platform
+"""What this machine runs, as Python and pip name it: "linux", "darwin" for macOS, "win32" for Windows."""
 
 
 @dataclass(frozen=True, slots=True)

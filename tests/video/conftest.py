@@ -6,4 +6,6 @@ Set while tests are collected, so before any of them runs. Tests on hosts of the
 import os
 from pathlib import Path
 
+from gl_halls import hall as hall
+
 os.environ.setdefault("NDI_CONFIG_DIR", str(Path(__file__).parent / "ndi_config"))
