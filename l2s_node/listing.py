@@ -18,6 +18,7 @@ HINTS = {
     "ndi:": "ndi:NAME on the network",
     "file:": "file:PATH of a video (or, as a source, a picture)",
     "camera:": "camera:0",
+    "window:": "a plain window on this desktop; with a display's number full screen",
 }
 """How to go on after the colon, for rooms whose names can't be listed."""
 
