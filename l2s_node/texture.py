@@ -11,7 +11,8 @@ before it returns.
 
 **Whose context.** A room whose library insists on a context of its own (a window, Spout's hidden one) makes it current
 and calls `adopt()` before anybody called `gl()` (sinks are opened first); from then on it is the one. It calls
-`close()` before it destroys it. Where the one context exists already, `adopt()` says so, and the room shares with it.
+`close()` before it destroys it. Where the one context exists already, `adopt()` says so; a room whose context shares
+with it (a second window) then calls `share()`.
 
 **Orientation.** Everything that is drawn here lies OpenGL's way: row 0 is the bottom, as in Syphon, Spout and ISF. Host
 memory has the top row first: an `Image` is a texture with ``flipped=True``, and what is to be read back is drawn upside
@@ -192,6 +193,12 @@ def _standalone() -> moderngl.Context:
     return made
 
 
+def _leave_egl() -> None:
+    """A released context stays current, and while one of EGL's is, GLX refuses a window's."""
+    if importlib.util.find_spec("glcontext.egl"):
+        ctypes.CDLL("libEGL.so.1").eglReleaseThread()
+
+
 def _current() -> moderngl.Context:
     library = _moderngl()
     try:
@@ -247,6 +254,7 @@ class GL:
             sampler.release()
         if self._own:
             self.ctx.release()
+            _leave_egl()
 
     def call(self, name: str, *arguments: object) -> Any:
         """A function of `_RAW`."""

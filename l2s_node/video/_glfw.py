@@ -6,12 +6,16 @@ of XWayland: only there can a window be put on a display of one's choice, and mo
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import os
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 from l2s_node.errors import RoomError
+
+log = logging.getLogger(__name__)
 
 FIT = 0.8
 """Of a display's free area that a plain window takes at most, in each direction."""
@@ -37,6 +41,7 @@ def load() -> Any:
             f"there is no desktop to open a window on ({_error(glfw)}): start l2s in a desktop session, or, from "
             "elsewhere on Linux, set DISPLAY to one's, as in DISPLAY=:0"
         )
+    _survive_x_errors(glfw)
     return glfw
 
 
@@ -238,6 +243,38 @@ class Pane:
 
     def _iconified(self, _: object, iconified: int) -> None:
         self.iconified = bool(iconified)
+
+
+class _XError(ctypes.Structure):
+    """XErrorEvent."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("resource", ctypes.c_ulong),
+        ("serial", ctypes.c_ulong),
+        ("error", ctypes.c_ubyte),
+        ("request", ctypes.c_ubyte),
+        ("minor", ctypes.c_ubyte),
+    )
+
+
+def _refused(_: object, event: Any) -> int:
+    seen = event.contents
+    log.warning("the X server refused something (error %d, request %d.%d)", seen.error, seen.request, seen.minor)
+    return 0
+
+
+_on_refusal = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(_XError))(_refused)
+_surviving = False
+
+
+def _survive_x_errors(glfw: Any) -> None:
+    """Go on where Xlib ends the process: the X server refuses a request, as the focus of a window just unmapped."""
+    global _surviving
+    if not _surviving and glfw.get_platform() == glfw.PLATFORM_X11:
+        ctypes.CDLL("libX11.so.6").XSetErrorHandler(_on_refusal)
+        _surviving = True
 
 
 def _error(glfw: Any) -> str:

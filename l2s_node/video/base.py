@@ -86,7 +86,7 @@ class Sink(Protocol):
     Attributes:
         uri: the full URI.
         format: the pixel format that `write` takes (the node composes straight into it); a sink of UYVA takes opaque
-            pictures as UYVY.
+            pictures as UYVY. Of textures it is RGBX, or RGBA where their alpha matters.
         dropped: pictures that the sink could not take in time.
         live: it shows what goes out now, from the first second on; a recording (False) begins when pictures come in.
 

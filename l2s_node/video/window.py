@@ -83,7 +83,7 @@ class Sink:
             window can share.
     """
 
-    format = PixelFormat.UYVY
+    format = PixelFormat.RGBX
     live = True
     textures = True
     waits = True

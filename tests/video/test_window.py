@@ -5,6 +5,7 @@ The desktop is white and 640x480, so that black bars, and the desktop beside a w
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import os
@@ -337,3 +338,17 @@ def test_another_thread_and_a_foreign_context_are_refused_in_words(desktop: Desk
     with pytest.raises(RoomError, match="name window: before"):
         video.open_sink("window:", Options())
     texture.close()
+    window.Sink("", Options()).close()  # and once that is closed, one opens
+
+
+def test_what_the_x_server_refuses_ends_nothing(show: Show, desktop: Desktop, caplog: pytest.LogCaptureFixture) -> None:
+    """Xlib's own way is to end the process, as when a window that is to get the focus was unmapped a moment before."""
+    show.open("")
+    show.until(lambda: stands(desktop.seen()))
+    number = desktop.window("l2s")
+    desktop.do("windowunmap", number)
+    glfw, x11 = _glfw.load(), ctypes.CDLL("libX11.so.6")
+    server = ctypes.cast(glfw.get_x11_display(), ctypes.c_void_p)
+    x11.XSetInputFocus(server, ctypes.c_ulong(int(number)), 2, ctypes.c_ulong(0))
+    show.until(lambda: caplog.messages)
+    assert "the X server refused something (error 8, request 42.0)" in caplog.messages
