@@ -7,18 +7,20 @@ of XWayland: only there can a window be put on a display of one's choice, and mo
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 from l2s_node.errors import RoomError
-
-log = logging.getLogger(__name__)
+from l2s_node.video import _xlib
 
 FIT = 0.8
 """Of a display's free area that a plain window takes at most, in each direction."""
+
+
+_state = "away"
+"""From the desktop; or "ready"; or "gone" for good, with the X server that it was on."""
 
 
 def load() -> Any:
@@ -27,27 +29,40 @@ def load() -> Any:
     Raises:
         RoomError: it isn't installed, there is no display to open windows on, or this isn't the main thread.
     """
+    global _state
     if threading.current_thread() is not threading.main_thread():
         raise RoomError("windows belong to the main thread, which l2s run is on: show this on ndi:NAME instead")
+    if gone():
+        raise RoomError("the desktop that windows were on has ended: start l2s anew in the next session")
     os.environ.setdefault("PYGLFW_LIBRARY_VARIANT", "x11")  # read by the package on Linux alone, at its import
     try:
         import glfw
     except ImportError as err:
         raise RoomError("a window needs the Python package 'glfw': pip install 'l2s-node[window]'") from err
-    glfw.ERROR_REPORTING = "log"  # at debug level; what fails is asked for where it matters
-    glfw.init_hint(glfw.COCOA_CHDIR_RESOURCES, glfw.FALSE)
-    if not glfw.init():
-        raise RoomError(
-            f"there is no desktop to open a window on ({_error(glfw)}): start l2s in a desktop session, or, from "
-            "elsewhere on Linux, set DISPLAY to one's, as in DISPLAY=:0"
-        )
-    _survive_x_errors(glfw)
+    if _state == "away":
+        glfw.ERROR_REPORTING = "log"  # at debug level; what fails is asked for where it matters
+        glfw.init_hint(glfw.COCOA_CHDIR_RESOURCES, glfw.FALSE)
+        if not glfw.init():
+            raise RoomError(
+                f"there is no desktop to open a window on ({_error(glfw)}): start l2s in a desktop session, or, from "
+                "elsewhere on Linux, set DISPLAY to one's, as in DISPLAY=:0"
+            )
+        if glfw.get_platform() == glfw.PLATFORM_X11:
+            _xlib.survive(ctypes.cast(glfw.get_x11_display(), ctypes.c_void_p), _on_end)
+        _state = "ready"
     return glfw
 
 
 def unload() -> None:
     """Leave the desktop; all panes are destroyed before."""
+    global _state
     load().terminate()
+    _state = "away"
+
+
+def gone() -> bool:
+    """Whether the X server has ended: nothing but `load` may be called then, which says so."""
+    return _state == "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,36 +260,9 @@ class Pane:
         self.iconified = bool(iconified)
 
 
-class _XError(ctypes.Structure):
-    """XErrorEvent."""
-
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("display", ctypes.c_void_p),
-        ("resource", ctypes.c_ulong),
-        ("serial", ctypes.c_ulong),
-        ("error", ctypes.c_ubyte),
-        ("request", ctypes.c_ubyte),
-        ("minor", ctypes.c_ubyte),
-    )
-
-
-def _refused(_: object, event: Any) -> int:
-    seen = event.contents
-    log.warning("the X server refused something (error %d, request %d.%d)", seen.error, seen.request, seen.minor)
-    return 0
-
-
-_on_refusal = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(_XError))(_refused)
-_surviving = False
-
-
-def _survive_x_errors(glfw: Any) -> None:
-    """Go on where Xlib ends the process: the X server refuses a request, as the focus of a window just unmapped."""
-    global _surviving
-    if not _surviving and glfw.get_platform() == glfw.PLATFORM_X11:
-        ctypes.CDLL("libX11.so.6").XSetErrorHandler(_on_refusal)
-        _surviving = True
+def _on_end() -> None:
+    global _state
+    _state = "gone"
 
 
 def _error(glfw: Any) -> str:

@@ -214,7 +214,8 @@ class Sink:
     def _end(self) -> None:
         if not self._ended:
             self._ended, self._fills, self._display = True, False, None
-            self._pane.hide()
+            if not _glfw.gone():
+                self._pane.hide()
 
 
 def _parse(address: str) -> tuple[int | None, set[str]]:
@@ -242,7 +243,10 @@ def _context(title: str) -> tuple[Pane, GL]:
 
 
 def _destroy() -> None:
-    """All windows, the one context last."""
+    """All windows, the one context last; with the desktop all has gone already."""
+    if _glfw.gone():
+        _open.clear()
+        return
     for sink in reversed(_open):
         sink._gl.use()
         sink._copier.release()

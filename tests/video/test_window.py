@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from desktop import WHITE, Desktop
+from desktop import WHITE, Desktop, running
+from desktop import reason as no_desktop
 from small_worlds import make_world
 
 from l2s_node import texture, video
@@ -241,28 +242,37 @@ def test_escape_leaves_full_screen_and_ctrl_q_is_ctrl_c(
     assert heard == [signal.SIGINT]
 
 
+def start(folder: Path, desktop: Desktop, *options: str) -> subprocess.Popen[str]:
+    """`l2s run` of colour bars, half over a world of 25 % grey."""
+    make_world(folder, "night", grey=0.25)
+    command = [sys.executable, "-m", "l2s_node", "run", "--in", "pattern:bars", "--world", "night", "--size", "small",
+               "--engine", "eager", "--device", "cpu", "--osc", "0", "--panel", "0", "--set", "mix=0.5"]  # fmt: skip
+    home = {"L2S_HOME": str(folder), "PYTHONPATH": str(Path(texture.__file__).parent.parent)}
+    env = os.environ | home | {"DISPLAY": desktop.name}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([*command, *options], cwd=folder, env=env, **pipes)
+
+
+def shows(node: subprocess.Popen[str], desktop: Desktop, seen: Callable[[np.ndarray], bool]) -> None:
+    """Wait until something can be seen there."""
+    end = time.monotonic() + 30
+    while not seen(desktop.seen()):
+        if node.poll() is not None or time.monotonic() > end:
+            node.kill()
+            pytest.fail(node.communicate()[0])
+        time.sleep(0.05)
+
+
 def test_the_run_of_a_window_alone_from_its_first_picture_to_ctrl_q(desktop: Desktop, tmp_path: Path) -> None:
-    make_world(tmp_path, "night", grey=0.25)
-    command = [sys.executable, "-m", "l2s_node", "run", "--in", "pattern:bars", "--out", "window:0", "--world", "night",
-               "--size", "small", "--engine", "eager", "--device", "cpu", "--osc", "0",
-               "--panel", "0", "--set", "mix=0.5", "--summary", "sum.json"]  # fmt: skip
-    env = os.environ | {"L2S_HOME": str(tmp_path), "PYTHONPATH": str(Path(texture.__file__).parent.parent)}
-    node = subprocess.Popen(command, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-    def shows(seen: Callable[[np.ndarray], bool]) -> None:
-        end = time.monotonic() + 30
-        while not seen(desktop.seen()):
-            if node.poll() is not None or time.monotonic() > end:
-                node.kill()
-                pytest.fail(node.communicate()[0])
-            time.sleep(0.05)
-
+    node = start(tmp_path, desktop, "--out", "window:0", "--summary", "sum.json")
     try:
-        shows(lambda pixels: is_all(pixels, BLACK))
-        shows(lambda pixels: all(np.abs(pixels[100, x].astype(int) - c).max() <= 4 for x, c in HALF_NIGHT.items()))
+        shows(node, desktop, lambda pixels: is_all(pixels, BLACK))
+        shows(node, desktop, lambda pixels: bool((np.abs(pixels[100, AT].astype(int) - HALF_NIGHT) <= 4).all()))
         assert is_all(desktop.seen()[:60], BLACK) and is_all(desktop.seen()[-60:], BLACK)
         desktop.do("key", "Escape")
-        shows(lambda pixels: is_all(pixels[:96], WHITE) and not (pixels[96:384, 64:576] == WHITE).all(-1).any())
+        around = np.ones((480, 640), bool)
+        around[96:384, 64:576] = False
+        shows(node, desktop, lambda pixels: ((pixels == WHITE).all(-1) == around).all())
         desktop.do("key", "ctrl+q")
         said = node.communicate(timeout=30)[0]
     finally:
@@ -273,8 +283,30 @@ def test_the_run_of_a_window_alone_from_its_first_picture_to_ctrl_q(desktop: Des
     assert summary["frames_out"] > 0 and summary["start_frames_out"] > 0 and summary["dropped_output"] == 0
 
 
-HALF_NIGHT = {46: (127, 127, 127), 137: (127, 127, 32), 320: (32, 127, 32), 503: (127, 32, 32), 594: (32, 32, 127)}
-"""Bars of 75 % (191) half over a world of 25 % grey (64), at x on the desktop."""
+def test_the_show_goes_on_when_the_desktop_ends(tmp_path: Path) -> None:
+    """Somebody logs out, or the X server crashes: Xlib's own way is to end the process."""
+    if reason := no_desktop():
+        pytest.skip(reason)
+    with running() as own:
+        node = start(tmp_path, own, "--out", "window:", "--out", "null:", "--set", "look=grain")
+        shows(node, own, lambda pixels: not is_all(pixels, WHITE))
+    try:
+        assert node.stdout is not None
+        said = [node.stdout.readline()]
+        while said[-1] and "goes on without it" not in said[-1]:
+            said.append(node.stdout.readline())
+        time.sleep(0.5)
+        node.send_signal(signal.SIGINT)
+        rest = node.communicate(timeout=30)[0]
+    finally:
+        node.kill()
+    assert node.returncode == 0, "".join(said) + rest
+    assert said[-1].startswith("l2s: window:: the desktop that windows were on has ended"), said
+
+
+AT = [46, 137, 320, 503, 594]
+HALF_NIGHT = [(127, 127, 127), (127, 127, 32), (32, 127, 32), (127, 32, 32), (32, 32, 127)]
+"""Bars of 75 % (191) half under a world of 25 % grey (64), at these x on the desktop."""
 
 
 # --- where there is none ----------------------------------------------------------------------------------------------
@@ -288,6 +320,7 @@ def test_without_a_desktop_it_is_one_sentence_and_the_other_sinks_run_on(
         pytest.skip("only Linux can be without a desktop")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(video, "schemes", lambda: ["null", "window"])  # NDI would be looked for
     reason = window.missing()
     assert reason is not None and "DISPLAY=:0" in reason and "\n" not in reason
     with pytest.raises(MissingError, match="DISPLAY=:0"):
@@ -309,7 +342,10 @@ def test_without_a_desktop_it_is_one_sentence_and_the_other_sinks_run_on(
         Node(RunConfig("null:", ("window:1",), **settings), lambda _: None).run()  # type: ignore[arg-type]
 
 
-def test_displays_are_listed_where_pictures_go_to_and_not_where_they_come_from(desktop: Desktop) -> None:
+def test_displays_are_listed_where_pictures_go_to_and_not_where_they_come_from(
+    desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "schemes", lambda: ["null", "window"])  # NDI would be looked for
     assert window.missing() is None
     sinks = list(listing("sinks"))
     assert "window:0 (screen 640x480)" in sinks and any(line.startswith("window:  ") for line in sinks)
