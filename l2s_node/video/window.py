@@ -97,6 +97,7 @@ class Sink:
         self._display: Display | None = None
         self._name = ""  # of the display that it covers, or covered last
         self._waiting = False  # for that display
+        self._others: set[str] = set()  # names of displays that were beside it: they are somebody else's
         self._there: list[Display] | None = None
         self._next_look = 0.0
         self._credit = 0.0
@@ -202,14 +203,17 @@ class Sink:
                 log.info("%s: display %s is there", self.uri, display)
             self._name = display.name
             self._pane.fill(display)
+        if display:
+            self._others.update(each.name for each in self._there or [] if each.name != self._name)
         self._display, self._waiting = display, display is None
 
     def _wanted(self, there: list[Display]) -> Display | None:
-        """The display that it covered before, by its name, or else the one that has its number now."""
+        """The display that it covered before, by its name, or else a new one that has its number now."""
         taken = [sink._display.rect for sink in _open if sink is not self and sink._fills and sink._display]
         free = [display for display in there if display.rect not in taken]
         named = [display for display in free if display.name == self._name]
-        return _numbered(named, self._number) or next(iter(named), None) or _numbered(free, self._number)
+        new = [display for display in free if display.name not in self._others]
+        return _numbered(named, self._number) or next(iter(named), None) or _numbered(new, self._number)
 
     def _end(self) -> None:
         if not self._ended:
