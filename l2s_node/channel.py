@@ -18,7 +18,7 @@ from l2s_node.clock import exact_rate
 from l2s_node.config import RunConfig, preset_folders
 from l2s_node.control.presets import Presets
 from l2s_node.control.report import AVERAGE_OF, Report, Reports
-from l2s_node.errors import ConfigError, RoomError
+from l2s_node.errors import ClosedError, ConfigError, MissingError, RoomError
 from l2s_node.feed import Feed
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.loader import Shelf, find
@@ -93,7 +93,7 @@ class Channel:
         self._sinks: list[Sink] = []
         self._gone: list[Sink] = []
         self._sent = 0
-        self._played = False
+        self._played = self._closed = False
         self._before = (0, 0)
         self._black: Frame | None = None
 
@@ -102,18 +102,31 @@ class Channel:
     def open_sinks(self, stack: ExitStack) -> list[str]:
         """Open them, and let the live ones show black at once. Returns their URIs.
 
+        What this machine lacks something for is one sentence, and the show runs without, if there is another.
+
         Raises:
-            RoomError: one can't be opened.
+            RoomError: one can't be opened; or none can be used on this machine.
         """
         self._opened = time.monotonic()
         self._meter = Meter(self._opened)
+        lacking: list[MissingError] = []
         for uri in self.config.sinks:
-            sink = open_sink(uri, self._options)
+            try:
+                sink = open_sink(uri, self._options)
+            except MissingError as err:
+                lacking.append(err)
+                continue
             stack.callback(sink.close)
             self._sinks.append(sink)
+        if lacking and not self._sinks:
+            raise lacking[0]
+        for lack in lacking:
+            log.error("%s; the show runs without it", lack)
+        uris = [sink.uri for sink in self._sinks]
+        self._sinks.sort(key=lambda sink: bool(getattr(sink, "waits", False)))
         self._write(self._blank(self._options.size), self._options.rate, [sink for sink in self._sinks if sink.live])
         self._meter.sent(time.monotonic(), None)
-        return [sink.uri for sink in self._sinks]
+        return uris
 
     def open_source(self, stack: ExitStack) -> None:
         """Open it.
@@ -147,13 +160,13 @@ class Channel:
 
     @property
     def over(self) -> bool:
-        """Its source has ended, or its limit is reached."""
+        """Its source has ended, its limit is reached, or its user has closed all that it showed itself on."""
         seconds, frames = time.monotonic() - self._meter.start, self._meter.frames_out
         limited = self._played and (
             (self.config.seconds is not None and seconds >= self.config.seconds)
             or (self.config.frames is not None and frames >= self.config.frames)
         )
-        return limited or self.feed.over
+        return limited or self.feed.over or self._closed
 
     def _begin(self) -> None:
         """The world plays: from here on the run is measured, and its limits count."""
@@ -197,11 +210,18 @@ class Channel:
             try:
                 sink.write(self._outlet.taken(sink))
             except RoomError as err:
-                self._sinks.remove(sink)
-                self._gone.append(sink)
-                if not self._sinks:
-                    raise
-                log.error("%s: %s; the show goes on without it", sink.uri, err)
+                self._lose(sink, err)
+
+    def _lose(self, sink: Sink, err: RoomError) -> None:
+        """Go on without `sink`; without any, the run fails, unless that is what the user wants."""
+        self._sinks.remove(sink)
+        self._gone.append(sink)
+        wanted = isinstance(err, ClosedError)
+        self._closed = wanted and not self._sinks
+        if not self._sinks and not wanted:
+            raise err
+        rest = "and so the run ends" if self._closed else "the show goes on without it"
+        log.log(logging.INFO if wanted else logging.ERROR, "%s: %s; %s", sink.uri, err, rest)
 
     # --- what is said ------------------------------------------------------------------------------------------------
 

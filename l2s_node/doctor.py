@@ -159,9 +159,10 @@ def _clock() -> Iterator[Check]:
 
 def _rooms() -> Iterator[Check]:
     """Each room's own word, and what it lists."""
-    rows = video.survey()
+    sources, sinks = video.survey(), video.survey_sinks()
     for scheme in video.schemes():
-        mine = [(uri, reason) for uri, reason in rows if uri.startswith(f"{scheme}:")]
+        mine, taking = ([row for row in rows if row[0].startswith(f"{scheme}:")] for rows in (sources, sinks))
+        mine = taking if mine[0][1] else mine  # some rooms only take pictures
         reason = mine[0][1]
         uris = [uri for uri, _ in mine if uri != f"{scheme}:"]
         text = reason or (f"sees {', '.join(uris)}" if uris else "can be used")

@@ -3,7 +3,9 @@
     L2SError                  one sentence: what was wrong and what to do
     ├── ConfigError           a command line, a TOML file, a preset or a knob's value
     ├── RoomError             a source or a sink that can't be opened or named
-    │   └── NotFoundError     the name is not there; the message lists what is
+    │   ├── NotFoundError     the name is not there; the message lists what is
+    │   ├── MissingError      the room can't be used on this machine: a package, a driver or a desktop is missing
+    │   └── ClosedError       its user closed it, which is no failure
     ├── ModelError            weights or a card that are missing, foreign or broken
     ├── EngineError           an engine that can't build or run a generator
     ├── LookError             a shader that can't be read, compiled or run
@@ -29,6 +31,14 @@ class RoomError(L2SError):
 
 class NotFoundError(RoomError):
     """Nothing of that name is there; the message lists what is."""
+
+
+class MissingError(RoomError):
+    """The room can't be used on this machine, whatever the address; the message has the remedy."""
+
+
+class ClosedError(RoomError):
+    """Its user closed it, as a window: no failure."""
 
 
 class ModelError(L2SError):

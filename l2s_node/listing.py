@@ -20,6 +20,7 @@ HINTS = {
     "camera:": "camera:0",
     "syphon:": "syphon:NAME, or syphon:APP/NAME as a source",
     "spout:": "spout:NAME",
+    "window:": "a plain window on this desktop; with a display's number full screen",
 }
 """How to go on after the colon, for rooms whose names can't be listed."""
 

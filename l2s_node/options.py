@@ -63,7 +63,7 @@ def _add_pictures(p: argparse.ArgumentParser) -> None:
         dest="sinks",
         metavar="URI",
         action="append",
-        help="ndi:NAME, file:out.mp4 (records), null:; repeat for several (ndi: and the node's name)",
+        help="ndi:NAME, file:out.mp4 (records), window:, null:; repeat for several (ndi: and the node's name)",
     )
     g.add_argument(
         "--channel",

@@ -11,7 +11,8 @@ before it returns.
 
 **Whose context.** A room whose library insists on a context of its own (a window, Spout's hidden one) makes it current
 and calls `adopt()` before anybody called `gl()` (sinks are opened first); from then on it is the one. It calls
-`close()` before it destroys it. Where the one context exists already, `adopt()` says so, and the room shares with it.
+`close()` before it destroys it. Where the one context exists already, `adopt()` says so; a room whose context shares
+with it (a second window) then calls `share()`.
 
 **Orientation.** Everything that is drawn here lies OpenGL's way: row 0 is the bottom, as in Syphon, Spout and ISF. Host
 memory has the top row first: an `Image` is a texture with ``flipped=True``, and what is to be read back is drawn upside
@@ -65,6 +66,7 @@ _TEXTURE0, _TEXTURE_2D, _TEXTURE_RECTANGLE, _TRIANGLE_STRIP = 0x84C0, 0x0DE1, 0x
 _SAMPLERS = (0x8B5E, 0x8B63)
 """GL_SAMPLER_2D, GL_SAMPLER_2D_RECT."""
 _SYNC_GPU_COMMANDS_COMPLETE, _SYNC_FLUSH_COMMANDS_BIT, _TIMEOUT_EXPIRED = 0x9117, 1, 0x911B
+_TIMEOUT_IGNORED = 0xFFFFFFFFFFFFFFFF
 _FOREVER = 1.0
 """Seconds that a read-back may take at most: past it the GPU hangs, and old pixels are better than none."""
 _KINDS = {"f1": np.uint8, "f2": np.float16, "f4": np.float32}
@@ -73,8 +75,10 @@ _I, _U, _P = ctypes.c_int, ctypes.c_uint, ctypes.c_void_p
 _RAW: dict[str, tuple[Any, ...]] = {
     "glActiveTexture": (None, _U),
     "glBindTexture": (None, _U, _U),
+    "glFlush": (None,),
     "glFenceSync": (_P, _U, _U),
     "glClientWaitSync": (_U, _P, _U, ctypes.c_uint64),
+    "glWaitSync": (None, _P, _U, ctypes.c_uint64),
     "glDeleteSync": (None, _P),
     "glIsTexture": (ctypes.c_ubyte, _U),
     "glIsFramebuffer": (ctypes.c_ubyte, _U),
@@ -135,6 +139,21 @@ def adopt(make_current: Callable[[], object]) -> GL:
     return _the_one
 
 
+def share(make_current: Callable[[], object]) -> GL:
+    """The context that is current on this thread, a room's own that shares its textures with the one: a second window.
+
+    Only the room that made it draws with it, closes it, and calls ``gl()`` when it is done. Framebuffers and vertex
+    arrays aren't shared, so what draws (a `Copier`) is made for it. Order between the two is by `GL.after`.
+
+    Args:
+        make_current: makes it current again, after another one was.
+
+    Raises:
+        TextureError: none is current, or it is older than OpenGL 3.3.
+    """
+    return GL(_current(), make_current)
+
+
 def close() -> None:
     """Release the one context and all that was made with it; nothing happens where there is none."""
     global _the_one
@@ -172,6 +191,12 @@ def _standalone() -> moderngl.Context:
         remedy = "apt install libegl1 libgl1-mesa-dri" if settings else "install the graphics card's driver"
         raise TextureError(f"there is no OpenGL 3.3 here ({err}): {remedy}") from err
     return made
+
+
+def _leave_egl() -> None:
+    """A released context stays current, and while one of EGL's is, GLX refuses a window's."""
+    if importlib.util.find_spec("glcontext.egl"):
+        ctypes.CDLL("libEGL.so.1").eglReleaseThread()
 
 
 def _current() -> moderngl.Context:
@@ -214,12 +239,22 @@ class GL:
             raise TextureError("OpenGL is used by the thread that made its context and by no other")
         self._make_current()
 
+    def after(self, other: GL) -> None:
+        """From here on this context, current after the call, waits on the GPU for what `other` was told to draw."""
+        other.use()
+        fence = other.call("glFenceSync", _SYNC_GPU_COMMANDS_COMPLETE, 0)
+        other.call("glFlush")  # a fence that isn't flushed may never be passed
+        self.use()
+        self.call("glWaitSync", fence, 0, _TIMEOUT_IGNORED)
+        self.call("glDeleteSync", fence)
+
     def close(self) -> None:
         """Release what it owns; targets, images and programs are released by who made them."""
         for sampler in self._samplers.values():
             sampler.release()
         if self._own:
             self.ctx.release()
+            _leave_egl()
 
     def call(self, name: str, *arguments: object) -> Any:
         """A function of `_RAW`."""
@@ -237,7 +272,9 @@ class GL:
         return {kind: sum(self.call(f"glIs{kind}", name) for name in range(1, NAMES)) for kind in kinds}
 
     def _load(self, name: str, types: tuple[Any, ...]) -> Any:
-        address = self.ctx.mglo._context.load(name)
+        loader = self.ctx.mglo._context  # of a context that moderngl made, or of one that it found
+        load = getattr(loader, "load", None) or loader.load_opengl_function
+        address = load(name)
         if not address:
             raise TextureError(f"this OpenGL has no {name}")
         return ctypes.CFUNCTYPE(*types)(address)

@@ -43,6 +43,7 @@ ONLY_IN = {
     "onnxruntime": ("models/engines/onnxruntime.py",),
     "torch_tensorrt": ("models/engines/tensorrt.py",),
     "moderngl": ("texture.py",),
+    "glfw": ("video/_glfw.py",),
     "cuda": ("picture/cuda_gl.py",),
 }
 """Where a package may be imported, at any depth of nesting: files, or folders with a slash."""

@@ -24,7 +24,7 @@ from video.clips import luma_of, make_clip, recorded
 
 from l2s_node import channel as channel_module
 from l2s_node import config, feed, loader
-from l2s_node.errors import EngineError, L2SError, ModelError, RoomError
+from l2s_node.errors import ClosedError, EngineError, L2SError, MissingError, ModelError, RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.node import Node
 from l2s_node.video.base import Options
@@ -404,6 +404,64 @@ def test_a_sink_that_breaks_is_left_away_and_the_last_one_ends_the_run(
         stage.play().result(20)
     assert "the show goes on without it" in caplog.text
     assert [len(sink.frames) for sink in stage.sinks] == [5, 12] and [sink.closed for sink in stage.sinks] == [1, 1]
+
+
+def test_a_sink_that_its_user_closes_is_no_failure_and_the_last_one_ends_the_run_as_it_should(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Closed(Seen):
+        def write(self, frame: Frame) -> None:
+            if len(self.frames) >= self._breaks_after:
+                raise ClosedError("closed by its user")
+            super().write(frame)
+
+    caplog.set_level(logging.INFO)
+    stage.use(Closed(breaks_after=5), Closed(breaks_after=12))
+    summary = stage.play("pattern:bars", fps=100.0).result(20)
+    assert [len(sink.frames) for sink in stage.sinks] == [5, 12] and [sink.closed for sink in stage.sinks] == [1, 1]
+    assert summary["frames_in"] + summary["start_frames_out"] > 0
+    said = [(record.levelname, record.getMessage()) for record in caplog.records if "closed by" in record.getMessage()]
+    assert said == [
+        ("INFO", "seen:: closed by its user; the show goes on without it"),
+        ("INFO", "seen:: closed by its user; and so the run ends"),
+    ]
+
+
+def test_a_sink_that_waits_for_a_display_gets_its_picture_last(stage: Stage) -> None:
+    order: list[str] = []
+
+    class Told(Seen):
+        def __init__(self, name: str, waits: bool) -> None:
+            super().__init__()
+            self.name, self.waits = name, waits
+
+        def write(self, frame: Frame) -> None:
+            order.append(self.name)
+            super().write(frame)
+
+    stage.use(Told("window", True), Told("ndi", False), Told("file", False))
+    stage.play("pattern:bars", fps=100.0, frames=3).result(20)
+    assert len(order) % 3 == 0 and order == ["ndi", "file", "window"] * (len(order) // 3)
+
+
+def test_what_the_machine_lacks_is_one_sentence_and_the_other_sinks_play(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, uris = Seen(), iter(["seen:0", "lacking", "lacking", "seen:0"])
+
+    def opened(uri: str, options: Options) -> Seen:
+        if next(uris) == "lacking":
+            raise MissingError(f"{uri} can't be a sink: no desktop")
+        return sink
+
+    monkeypatch.setattr(channel_module, "open_sink", opened)
+    stage.use(sink, Seen())
+    stage.play("pattern:bars", fps=100.0, frames=3).result(20)
+    assert caplog.messages == ["seen:1 can't be a sink: no desktop; the show runs without it"]
+    stage.use(Seen())
+    with pytest.raises(MissingError, match="no desktop"):
+        stage.play("pattern:bars", fps=100.0, frames=3).result(20)
+    assert sink.closed == 1
 
 
 def test_ports_in_use_are_one_sentence_each_and_the_show_runs(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:

@@ -159,10 +159,10 @@ def measure(
     ask: Asking | None = None,
 ) -> Trip:  # fmt: skip
     """As `latency`, with rooms that are open; they stay open."""
-    if sink.format not in (PixelFormat.UYVY, PixelFormat.UYVA):
-        raise RoomError(f"{sink.uri} takes {sink.format.value}: send to ndi:NAME")
     if getattr(sink, "textures", False):
         raise RoomError(f"{sink.uri} takes textures, and what is sent here isn't: send to ndi:NAME")
+    if sink.format not in (PixelFormat.UYVY, PixelFormat.UYVA):
+        raise RoomError(f"{sink.uri} takes {sink.format.value}: send to ndi:NAME")
     trip = Trip(f"{sink.uri} … {source.uri}", options.rate, options.size)
     with closing(Sender(sink, options)) as sender:
         _arrived(source)

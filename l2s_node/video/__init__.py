@@ -11,9 +11,9 @@ import difflib
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
-from l2s_node.errors import NotFoundError, RoomError
+from l2s_node.errors import MissingError, NotFoundError, RoomError
 from l2s_node.video.base import Options, Sink, Source
 
 
@@ -45,12 +45,14 @@ def open_source(uri: str, options: Options) -> Source:
 
     Raises:
         NotFoundError: no such room, or a room that lists what it has and has no such name.
-        RoomError: the room can't be used here (with the remedy), or can't open this address.
+        MissingError: the room can't be used here (with the remedy).
+        RoomError: the room only takes pictures, or can't open this address.
     """
     scheme, address = _split(uri)
-    reason = _missing(scheme)
-    if reason:
-        raise RoomError(f"{uri} can't be a source: {reason}")
+    if refuses := _refuses(scheme, "Source"):
+        raise RoomError(f"{uri} can't be a source: {refuses}")
+    if reason := _missing(scheme):
+        raise MissingError(f"{uri} can't be a source: {reason}")
     return cast(Source, _room(scheme).Source(address, options))
 
 
@@ -59,32 +61,36 @@ def open_sink(uri: str, options: Options) -> Sink:
 
     Raises:
         NotFoundError: no such room.
-        RoomError: the room can't be used here (with the remedy), only makes pictures, or can't open this address.
+        MissingError: the room can't be used here (with the remedy).
+        RoomError: the room only makes pictures, or can't open this address.
     """
     scheme, address = _split(uri)
-    reason = _why_no_sink(scheme)
-    if reason:
-        raise RoomError(f"{uri} can't be a sink: {reason}")
+    if refuses := _refuses(scheme, "Sink"):
+        raise RoomError(f"{uri} can't be a sink: {refuses}")
+    if reason := _missing(scheme):
+        raise MissingError(f"{uri} can't be a sink: {reason}")
     return cast(Sink, _room(scheme).Sink(address, options))
 
 
 def survey() -> list[tuple[str, str | None]]:
     """What can be opened as a source right now: (uri, None) for each, by room.
 
-    A room that has nothing to list yet appears as ("scheme:", None), one that can't be used here as
-    ("scheme:", reason and remedy).
+    A room that has nothing to list yet appears as ("scheme:", None), one that can't be used here, or takes pictures
+    only, as ("scheme:", reason and remedy).
     """
-    rows: list[tuple[str, str | None]] = []
-    for scheme in schemes():
-        reason = _missing(scheme)
-        uris = [] if reason else _room(scheme).names()
-        rows += [(uri, None) for uri in uris] or [(f"{scheme}:", reason)]
-    return rows
+    return [row for scheme in schemes() for row in _rows(scheme, _refuses(scheme, "Source") or _missing(scheme))]
 
 
 def survey_sinks() -> list[tuple[str, str | None]]:
-    """Where pictures can go: ("scheme:", None), or with the reason why this room takes none here."""
-    return [(f"{scheme}:", _why_no_sink(scheme)) for scheme in schemes()]
+    """Where pictures can go: ("scheme:", None), or with the reason why this room takes none here.
+
+    A room that only takes pictures lists what there is to take them.
+    """
+    rows: list[tuple[str, str | None]] = []
+    for scheme in schemes():
+        reason = _refuses(scheme, "Sink") or _missing(scheme)
+        rows += _rows(scheme, reason) if _refuses(scheme, "Source") else [(f"{scheme}:", reason)]
+    return rows
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -110,13 +116,19 @@ def _room(scheme: str) -> _Room:
     return cast(_Room, importlib.import_module(f".{scheme}", __name__))
 
 
-def _why_no_sink(scheme: str) -> str | None:
-    """A room that only makes pictures says so in `Sink.refuses`, and that holds wherever it runs."""
+def _rows(scheme: str, reason: str | None) -> list[tuple[str, str | None]]:
+    """What the room lists, or itself with the reason."""
+    uris = [] if reason else _room(scheme).names()
+    return [(uri, None) for uri in uris] or [(f"{scheme}:", reason)]
+
+
+def _refuses(scheme: str, kind: Literal["Source", "Sink"]) -> str | None:
+    """A room that only makes or only takes pictures says so in `refuses`, and that holds wherever it runs."""
     try:
-        refuses: str | None = getattr(_room(scheme).Sink, "refuses", None)
+        refuses: str | None = getattr(getattr(_room(scheme), kind), "refuses", None)
     except ImportError:
         refuses = None
-    return refuses or _missing(scheme)
+    return refuses
 
 
 def _missing(scheme: str) -> str | None:

@@ -7,7 +7,8 @@ A room is a module beside this one that exports exactly four public names:
     Source(address, options)    see `Source`
     Sink(address, options)      see `Sink`
 
-A room that only sends or only receives still exports both; the one it lacks raises `RoomError` with the reason.
+A room that only sends or only receives still exports both; the one it lacks raises `RoomError` with the reason, which
+is its class attribute ``refuses``.
 Rooms import no torch, convert no pixels and don't know each other. `sys.platform` is asked only here, in rooms.
 
 Threads: `read`, `write` and `close` are called by one thread, the node's main thread, except that a source with
@@ -89,9 +90,13 @@ class Sink(Protocol):
     Attributes:
         uri: the full URI.
         format: the pixel format that `write` takes (the node composes straight into it); a sink of UYVA takes opaque
-            pictures as UYVY.
+            pictures as UYVY. Of textures it is RGBX, or RGBA where their alpha matters.
         dropped: pictures that the sink could not take in time.
         live: it shows what goes out now, from the first second on; a recording (False) begins when pictures come in.
+
+    Two class attributes may be left away where they are False:
+        textures: it takes textures and nothing else (see `l2s_node.texture`).
+        waits: `write` may wait for a display; it is given its picture when all others have theirs.
     """
 
     uri: str
@@ -106,6 +111,7 @@ class Sink(Protocol):
 
         Raises:
             RoomError: the device is gone for good; the node says so once and goes on without this sink.
+            ClosedError: its user closed it; likewise, and when it was the last one the run ends as it should.
         """
         ...
 

@@ -164,7 +164,7 @@ class Sink:
 
     live = True
     textures = True
-    format = PixelFormat.UYVA
+    format = PixelFormat.RGBA
 
     def __init__(self, address: str, options: Options) -> None:
         self._gl, self._sdk, self.dropped = texture.gl(), Sdk(), 0

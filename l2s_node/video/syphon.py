@@ -153,7 +153,7 @@ class Sink:
 
     live = True
     textures = True
-    format = PixelFormat.UYVA
+    format = PixelFormat.RGBA
 
     def __init__(self, address: str, options: Options) -> None:
         gl, sdk, wanted = texture.gl(), Sdk(), address.removesuffix(METAL).strip() or options.name

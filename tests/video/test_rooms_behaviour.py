@@ -22,12 +22,15 @@ from clips import make_clip
 from l2s_node import video
 from l2s_node.errors import RoomError
 from l2s_node.frame import Frame, PixelFormat, blank, plane_shapes
+from l2s_node.outlet import Outlet, takes_textures
 from l2s_node.video.base import Options, Sink, Source
 
 OPTIONS = Options(rate=Fraction(50), size=(128, 72))
 SCHEMES = video.schemes()
 STATES = {"waiting", "connected", "silent", "ended"}
 PATIENCE = 10.0
+ON_A_DESKTOP = {"window"}
+"""Rooms that are tried on the tests' own desktop, and never on that of whoever runs them."""
 FED = {"ndi": f"l2s-behaviour-{os.getpid()}"}
 """Rooms whose source shows what their own sink sends, and the name to send under."""
 
@@ -85,7 +88,7 @@ def feeding(address: str, scheme: str) -> Iterator[None]:
 @pytest.fixture(params=SCHEMES)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
     scheme = request.param
-    if reason := room(scheme).missing():
+    if reason := getattr(room(scheme).Source, "refuses", None) or room(scheme).missing():
         pytest.skip(reason)
     with contextlib.ExitStack() as stack:
         if scheme in FED:
@@ -98,13 +101,15 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
 @pytest.fixture(params=SCHEMES)
 def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
     scheme = request.param
+    if scheme in ON_A_DESKTOP:
+        request.getfixturevalue("desktop")
     reason = dict(video.survey_sinks())[f"{scheme}:"]
     if reason:
         with pytest.raises(RoomError) as error:
             video.open_sink(f"{scheme}:x", OPTIONS)
         assert reason in str(error.value)
         pytest.skip(reason)
-    address = {"file": str(tmp_path / "out.mp4")}.get(scheme, f"l2s-behaviour-sink-{os.getpid()}")
+    address = {"file": str(tmp_path / "out.mp4"), "window": ""}.get(scheme, f"l2s-behaviour-sink-{os.getpid()}")
     opened = video.open_sink(f"{scheme}:{address}", OPTIONS)
     yield opened
     opened.close()
@@ -175,15 +180,20 @@ def test_a_late_reader_gets_the_newest_picture(source: Source) -> None:
 
 
 def test_a_sink_takes_pictures_of_any_size_and_their_buffers_may_be_reused(sink: Sink) -> None:
-    assert sink.format in (PixelFormat.UYVY, PixelFormat.UYVA)
+    textures, of_bytes = (PixelFormat.RGBX, PixelFormat.RGBA), (PixelFormat.UYVY, PixelFormat.UYVA)
+    assert sink.format in (textures if takes_textures(sink) else of_bytes)
     assert sink.uri.partition(":")[0] in SCHEMES
-    number = 0
+    number, outlet = 0, Outlet()
     for size in ((128, 72), (96, 54), (322, 181)):
         frame = picture(number, size)
         for _ in range(5):
             frame.planes[0][:, 1::2] += 1
-            sink.write(Frame(frame.planes, frame.format, *size, time.monotonic(), number, Fraction(25)))
+            outlet.put(Frame(frame.planes, frame.format, *size, time.monotonic(), number, Fraction(25)))
+            taken = outlet.taken(sink)
+            assert (taken.texture is not None) == takes_textures(sink)
+            sink.write(taken)
             number += 1
+    outlet.close()
     assert 0 <= sink.dropped <= number
 
 
