@@ -165,6 +165,13 @@ def _score(args: argparse.Namespace) -> int:
     return 0
 
 
+def _scenes(args: argparse.Namespace) -> int:
+    from l2s_node.train.scenes import Asked, make
+
+    _say(make(Asked(**_given(args)))[-1].parent)
+    return 0
+
+
 def _given(args: argparse.Namespace, *but: str) -> dict[str, Any]:
     """The options of a verb by name, without those named in `but`."""
     return {key: value for key, value in vars(args).items() if key not in ("verb", "verbose", *but)}
@@ -201,4 +208,5 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "latency": _latency,
     "train": _train,
     "score": _score,
+    "scenes": _scenes,
 }
