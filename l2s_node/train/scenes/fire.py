@@ -20,7 +20,7 @@ from l2s_node.train.scenes._tools import Block, Draw, blurred, develop, exposed,
 POINTS = 64
 """Of the noise along each axis; it repeats every length 1."""
 
-STEPS = 36
+STEPS = 54
 """From a pixel down to the burner."""
 
 FINER = 1.5
@@ -29,8 +29,8 @@ FINER = 1.5
 START, GAIN = 0.55, 1.7
 """The updraft at height y is ``START + GAIN * sqrt(y)`` a second; a picture is 2 high."""
 
-SCALES = ((1.9, 0.42), (0.80, 0.34), (0.33, 0.15), (0.13, 0.045))
-"""Lengths over which the turbulence repeats, and its speed at each."""
+SCALES = ((1.9, 0.42), (0.83, 0.34), (0.37, 0.15))
+"""Lengths over which the turbulence repeats, and its speed at each. Shorter ones would show as a comb."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ def _camp(dice: Draw) -> Fire:
     seats = tuple(
         (dice.gauss(0, 0.35), dice.uniform(0.10, 0.30), dice.uniform(0.6, 1.1)) for _ in range(dice.count(4, 8))
     )
-    return _common(dice, seats, dice.uniform(0.15, 0.5), dice.uniform(0.9, 1.2), dice.uniform(-0.15, 0.1))
+    return _common(dice, seats, dice.uniform(0.15, 0.5), dice.uniform(0.8, 1.2), dice.uniform(-0.05, 0.15))
 
 
 def _torch(dice: Draw) -> Fire:
     seats = ((dice.gauss(0, 0.2), dice.uniform(0.16, 0.36), 1.15),)
-    return _common(dice, seats, dice.uniform(0.3, 0.8), dice.uniform(0.75, 1.1), dice.uniform(-0.2, 0.1))
+    return _common(dice, seats, dice.uniform(0.3, 0.8), dice.uniform(0.7, 1.1), dice.uniform(-0.1, 0.1))
 
 
 def _wall(dice: Draw) -> Fire:
@@ -104,7 +104,7 @@ def _close(dice: Draw) -> Fire:
 def _row(dice: Draw) -> Fire:
     places = [(i - 3.5) * 0.30 + dice.gauss(0, 0.05) for i in range(8)]
     seats = tuple((place, dice.uniform(0.06, 0.13), dice.uniform(0.5, 1.1)) for place in places)
-    return _common(dice, seats, 0.05, dice.uniform(0.7, 1.1), dice.uniform(-0.2, 0.05))
+    return _common(dice, seats, 0.05, dice.uniform(0.7, 1.1), dice.uniform(0.0, 0.12))
 
 
 KINDS = {
@@ -125,7 +125,7 @@ def _common(
     return Fire(
         seats,
         inward,
-        wild=dice.uniform(0.75, 1.3),
+        wild=dice.uniform(0.65, 1.15),
         cool=dice.uniform(0.55, 1.25) if seats is None else dice.uniform(0.8, 1.6),
         zoom=zoom,
         foot=foot,
@@ -144,7 +144,7 @@ class Flames:
 
     def __init__(self, dice: Draw, fire: Fire) -> None:
         self.dice, self.fire = dice, fire
-        stream = fractal(dice, (POINTS,) * 3, 2.3)
+        stream = fractal(dice, (POINTS,) * 3, 2.9)
         whirl = torch.stack([stream.roll(-1, 1) - stream.roll(1, 1), stream.roll(1, 2) - stream.roll(-1, 2)])
         self.whirl = Block(whirl / whirl.std(), 1.0)
         self.fuel = Block(fractal(dice, (POINTS,) * 3, 1.7)[None], 1.0)
@@ -173,7 +173,9 @@ class Flames:
         # the burner's edge is no line
         along = torch.stack([start[:, 0] * 1.7, torch.full_like(age, depth), torch.full_like(age, 0.5)], 1)
         uneven = self.fuel(along)[0]
-        flame = smooth(0.0, 0.16, heat) * smooth(0.0, 1.0, start[:, 1] / (0.06 + 0.025 * uneven).clamp_min(0.01))
+        flame = smooth(0.0, 0.14, heat / (1 + 0.9 * age)) * smooth(
+            0.0, 1.0, start[:, 1] / (0.06 + 0.025 * uneven).clamp_min(0.01)
+        )
         heat = heat.clamp(0, 1.15)
         # brightest in the thin sheet where gas meets air, dimmer within
         amount = flame * (0.22 + 1.5 * heat**1.6) * (1 - 0.35 * smooth(0.5, 1.2, heat))
@@ -196,7 +198,7 @@ class Flames:
         for _ in range(STEPS):
             height = at[:, 1:].clamp_min(0)
             rise = START + GAIN * height.sqrt()
-            wild = fire.wild * (0.10 + 0.9 * smooth(0.0, 0.9, height))
+            wild = fire.wild * (0.25 + 0.75 * smooth(0.0, 0.8, height))
             drift = torch.cat([-fire.inward * at[:, :1], rise], 1)
             for scale, speed in SCALES:
                 # the eddies rise with the gas, somewhat slower

@@ -1,7 +1,8 @@
-"""Sea: a spectral ocean seen from its surface, from a cliff and from the air.
+"""Sea: a spectral ocean seen from its surface, from a cliff and from the air, and a beach that it breaks on.
 
 What a pixel can't resolve widens the sun's glitter and softens Fresnel's reflection (E. Bruneton et al., Real-time
-Realistic Ocean Lighting, 2010). Waves and foam are made in `_waves`.
+Realistic Ocean Lighting, 2010). Waves and foam are made in `_waves`, breakers in
+`_shore`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from l2s_node.train.scenes._shore import Shore
 from l2s_node.train.scenes._tools import Camera, Draw, Tile, develop, direction, exposed, fractal, smooth
 from l2s_node.train.scenes._waves import GRID, Patch, Sea, lace
 
@@ -122,6 +124,7 @@ class Scene:
         self.patches = self._patches()
         self.lace = Tile(lace(dice), 9.0)
         self.clouds = Tile(fractal(dice, (GRID, GRID), 1.75)[None], 1.0)
+        self.eye, self.shore = self._stand()
         self.haze = dice.uniform(2000, 9000) * (0.5 if weather.cloud > 0.8 else 1.0)
 
     def _look(self) -> tuple[Camera, float]:
@@ -136,6 +139,17 @@ class Scene:
             pitch, above = dice.uniform(50, 90), dice.uniform(10, 80)
         roll = dice.gauss(0, 0.02) if pitch < 50 else dice.uniform(-math.pi, math.pi)
         return Camera(-math.radians(pitch), dice.uniform(-math.pi, math.pi), roll, spread), above
+
+    def _stand(self) -> tuple[Tensor, Shore | None]:
+        """Where the camera is ``(3,)``, and at times a shore in front of it."""
+        dice, camera = self.dice, self.camera
+        top = 3.0 * math.sqrt(sum(p.spread**2 for p in self.patches))
+        eye = dice.colour((dice.uniform(0, 900), dice.uniform(0, 900), top + self.above))
+        if self.rough > 0.75 or not dice.chance(0.4):
+            return eye, None
+        away = min((top + self.above) / math.tan(-camera.pitch), 70.0)
+        middle = eye[:2] + away * direction(camera.yaw, 0.0, dice.device)[:2]
+        return eye, Shore(dice, middle, camera.yaw, math.pi if camera.pitch < -0.9 else 1.3)
 
     def _patches(self) -> list[Patch]:
         length = min(2 * math.pi / self.sea.peak * 5, 500.0)
@@ -179,7 +193,8 @@ class Scene:
     # --- water -------------------------------------------------------------------------------------------------------
 
     def _height(self, points: Tensor) -> Tensor:
-        return sum((p.height(points[:, :2])[0] for p in self.patches[:2]), torch.zeros_like(points[:, 0]))
+        breakers = self.shore.height(points[:, :2]) if self.shore else torch.zeros_like(points[:, 0])
+        return sum((p.height(points[:, :2])[0] for p in self.patches[:2]), breakers)
 
     def _hit(self, rays: Tensor, origin: Tensor, top: float) -> Tensor:
         """How far along `rays` the surface is: the first crossing by steps, then by halving."""
@@ -201,11 +216,9 @@ class Scene:
 
     def _water(self, rays: Tensor, side: int) -> Tensor:
         """Light ``(m, 3)`` that comes along `rays`, which point downwards."""
-        dice = self.dice
-        top = 3.0 * math.sqrt(sum(p.spread**2 for p in self.patches))
-        origin = dice.colour((dice.uniform(0, 900), dice.uniform(0, 900), top + self.above))
-        distance = self._hit(rays, origin, top)
-        points = (origin + rays * distance[:, None])[:, :2]
+        top = float(self.eye[2]) - self.above
+        distance = self._hit(rays, self.eye, top)
+        points = (self.eye + rays * distance[:, None])[:, :2]
         # metres of sea under a ray: the mean of its width and its length along the view
         foot = distance * self.camera.spread * 2 / side / (-rays[:, 2]).clamp_min(0.02).sqrt()
         slope, blurred, foam = torch.zeros_like(points), torch.full_like(distance, 3e-4), torch.zeros_like(distance)
@@ -216,6 +229,8 @@ class Scene:
             blurred = blurred + patch.variance * (1 - keep**2) / 2
             foam = torch.maximum(foam, found[2] * share)
         height = self._height(points) / top
+        if self.shore:
+            slope, foam = slope + self.shore.slope(points), torch.maximum(foam, self.shore.foam(points))
         normal = F.normalize(torch.cat([-slope, torch.ones_like(slope[:, :1])], 1), dim=1)
         facing = -(rays * normal).sum(1, keepdim=True)
         # a facet that turns away is hidden by the wave before it
@@ -227,7 +242,7 @@ class Scene:
         mirrored = torch.cat([mirrored[:, :2], mirrored[:, 2:].abs() + 0.6 * sigma], 1)
         light = self._sky(F.normalize(mirrored, dim=1)) * fresnel
         light = light + self._glitter(rays, slope, blurred, facing)
-        light = light + (1 - fresnel) * self._depth(rays, slope, height, facing)
+        light = light + (1 - fresnel) * self._depth(rays, points, slope, height, facing)
         light = self._whitened(light, points, foam, normal, foot)
         veil = (1 - torch.exp(-distance / self.haze))[:, None]
         flat = F.normalize(torch.cat([rays[:, :2], rays[:, 2:].square() + 0.01], 1), dim=1)
@@ -242,7 +257,7 @@ class Scene:
         amount = share * reflects / (4 * half[:, 2].clamp_min(0.2) ** 4 * facing[:, 0].clamp_min(0.1))
         return (amount[:, None] * self.sunlight * 0.02).clamp(max=30)
 
-    def _depth(self, rays: Tensor, slope: Tensor, height: Tensor, facing: Tensor) -> Tensor:
+    def _depth(self, rays: Tensor, points: Tensor, slope: Tensor, height: Tensor, facing: Tensor) -> Tensor:
         """Light out of the water: its own colour, brighter where a crest is thin and the sun stands behind it."""
         weather, colour = self.weather, self.dice.colour
         ambient = colour(weather.zenith).mean() + 0.035 * self.sunlight.mean() * float(self.sun[2])
@@ -250,7 +265,11 @@ class Scene:
         away = (slope * rays[:, :2]).sum(1, keepdim=True).clamp(0, 1)
         through = (0.4 + 0.6 * (rays @ self.sun)[:, None].clamp(0, 1)) * away * crest**2 * 2.5
         own = colour(weather.deep) * (0.4 + 1.6 * ambient)
-        return own + colour(weather.scattered) * ambient * (0.06 + 0.40 * crest**2 * facing + through)
+        own = own + colour(weather.scattered) * ambient * (0.06 + 0.40 * crest**2 * facing + through)
+        if self.shore:
+            bottom, seen = self.shore.bottom(points)
+            own = own + (bottom * (0.9 * ambient + 0.1) - own) * seen
+        return own
 
     def _whitened(self, light: Tensor, points: Tensor, foam: Tensor, normal: Tensor, foot: Tensor) -> Tensor:
         """White water where the surface broke: dense where it is fresh, a net of bubbles where it is old."""
@@ -260,8 +279,12 @@ class Scene:
         net = 0.35 * fine[0] * keep + 0.2 * fine[1] * keep + 0.45 * coarse[0] + 0.275 * (1 - keep) * 0.5
         foam = foam + 0.35 * (coarse[2] - 0.5) * (foam > 0.02) + 0.25 * (fine[2] - 0.5) * keep * (foam > 0.02)
         amount = smooth(0.45, 0.95, foam) + smooth(0.10, 0.6, foam) * smooth(0.35, 0.75, net + 0.9 * (coarse[2] - 0.5))
-        amount = amount.clamp(0, 1) * min(1.0, max(0.0, (self.rough - 0.12) / 0.2))
+        amount = amount.clamp(0, 1) * (1.0 if self.shore else min(1.0, max(0.0, (self.rough - 0.12) / 0.2)))
         sky = 0.5 * colour(weather.zenith) + 0.5 * colour(weather.horizon)
         white = 0.75 * (sky + 0.045 * self.sunlight * (normal @ self.sun).clamp(0, 1)[:, None])
         shade = 0.72 + 0.28 * (fine[2] * keep + 0.5 * (1 - keep)) + 0.12 * (coarse[2] - 0.5)
-        return light + (white * shade[:, None] - light) * 0.94 * amount[:, None]
+        light = light + (white * shade[:, None] - light) * 0.94 * amount[:, None]
+        if self.shore:
+            sand, dry = self.shore.beach(points)
+            light = light + (sand * (sky + 0.045 * self.sunlight * self.sun[2]) - light) * dry
+        return light
