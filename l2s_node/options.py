@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("-v", "--verbose", action="store_true", help="say more in the log")
     verbs = top.add_subparsers(required=True, metavar="VERB")
     playing = (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_latency)
-    for add in (*playing, _add_train, _add_score, _add_scenes):
+    for add in (*playing, _add_train, _add_score, _add_scenes, _add_gallery):
         add(verbs)
     return top
 
@@ -244,6 +244,21 @@ def _add_scenes(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("--size", type=_count, default=512, metavar="N", help="pixels of a side (512)")
     p.add_argument("--seed", type=int, default=1, metavar="N", help="another one gives other pictures (1)")
     p.add_argument("--device", choices=DEVICES, default="auto", help="what draws them (auto: a GPU if there is one)")
+
+
+def _add_gallery(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "gallery", "what worlds make of hands, bottles and shapes: a sheet and a moving picture")
+    p.add_argument("out", type=Path, metavar="OUT", help="folder for gallery.jpg and gallery.webp, overwritten")
+    p.add_argument("--worlds", nargs="+", default=[], metavar="NAME", help="which, in this order (all that are here)")
+    p.add_argument(
+        "--foreign",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER|VIDEO",
+        help="other things to show beside the bundled clip, such as faces",
+    )
+    p.add_argument("--device", choices=DEVICES, default="auto", help="what the worlds play on (auto)")
 
 
 RUN_EXAMPLES = """\

@@ -17,7 +17,7 @@ class Shore:
     """A straight beach with a wavering line. Places are ``(m, 2)`` metres; what is told of them is ``(m,)``."""
 
     def __init__(self, dice: Draw, middle: Tensor, yaw: float, turn: float) -> None:
-        """`middle` ``(2,)`` is what the camera looks at; the sea lies towards `yaw`, give or take `turn`, radians."""
+        """`middle` ``(2,)`` is what the camera looks at; the sea lies towards `yaw` ± `turn`, radians."""
         self.seaward = direction(yaw + dice.uniform(-turn, turn), 0.0, dice.device)[:2]
         self.start = middle - self.seaward * dice.uniform(3, 45)
         self.spacing, self.zone = dice.uniform(9, 24), dice.uniform(14, 45)
@@ -31,7 +31,7 @@ class Shore:
         return (points - self.start) @ self.seaward + 5 * self.noise(points)[0] + 0.7 * self.noise(points * 5.3)[0]
 
     def _band(self, points: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-        """Which wave a place belongs to, counted from the sand, and where in it: 0 at its front, 1 at the next one's."""
+        """Which wave a place belongs to, counted from the sand, and where in it: 0 at its front, 1 at the next's."""
         phase = out / self.spacing + 0.35 * self.noise(points * 0.8 + 31)[0] + 0.06 * self.noise(points * 6.1)[0]
         return phase.floor(), phase - phase.floor()
 
