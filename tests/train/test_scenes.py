@@ -143,14 +143,14 @@ def test_more_can_be_asked_for_and_a_stopped_run_goes_on(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("quick")
 def test_files_say_what_they_are(tmp_path: Path) -> None:
-    for seed in (1, 2, 2):
-        make(Asked("fire", tmp_path, 1, SIZE, seed))
+    for seed, count in ((1, 1), (2, 3), (2, 1)):
+        make(Asked("fire", tmp_path, count, SIZE, seed))
     with Image.open(tmp_path / "fire-2-00000.jpg") as made:
         assert made.size == (SIZE, SIZE) and made.mode == "RGB"
         assert b"CC0" in made.info["comment"] and b"picture 0 of l2s scenes fire OUT N" in made.info["comment"]
     said = (tmp_path / "SOURCES.md").read_text(encoding="utf-8").splitlines()
     assert [line.count("simulated, not photographed") for line in said if line.startswith("- ")] == [1, 1]
-    assert "`l2s scenes fire OUT 1 --size 32 --seed 2`" in said[-1]
+    assert "`l2s scenes fire OUT 3 --size 32 --seed 2`" in said[-1]
 
 
 @pytest.mark.usefixtures("quick")
@@ -176,7 +176,7 @@ def test_only_whole_files_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     told = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else TrainError
     with pytest.raises(told) as caught:
         make(Asked("sea", tmp_path, 3, SIZE))
-    assert [path.name for path in tmp_path.iterdir()] == ["sea-1-00000.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["SOURCES.md", "sea-1-00000.jpg"]
     if told is TrainError:
         assert "sea-1-00001.jpg: No space left on device; those before it are whole" in str(caught.value)
 
@@ -189,7 +189,7 @@ def test_what_makes_no_sense_is_said(tmp_path: Path) -> None:
     for asked, sentence in (
         (Asked("snow", tmp_path, 1), "there is no scene 'snow'; there are clouds, fire, sea"),
         (Asked("sea", tmp_path, 0), "at least one picture, not 0"),
-        (Asked("sea", tmp_path, 1, 8), "32 to 4096 pixels, not 8"),
+        (Asked("sea", tmp_path, 1, 8), "32 to 2048 pixels, not 8"),
         (Asked("sea", tmp_path, 1, 64, device="abacus"), "there is no device 'abacus'"),
         (Asked("sea", tmp_path / "file", 1), "can't make the folder .*file: File exists; name another one"),
     ):
@@ -206,6 +206,15 @@ def test_pictures_of_another_size_and_broken_ones_are_named(tmp_path: Path) -> N
     (tmp_path / "sea-1-00000.jpg").write_bytes(b"no")
     with pytest.raises(TrainError, match=r"sea-1-00000\.jpg can't be read"):
         make(Asked("sea", tmp_path, 1, SIZE))
+
+
+def test_a_gpu_that_is_too_small_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("l2s_node.train.scenes.sea.draw", too_much)
+    with pytest.raises(TrainError, match="64 pixels don't fit into the GPU's memory"):
+        make(Asked("sea", tmp_path, 1, 64))
 
 
 @pytest.mark.usefixtures("quick")

@@ -28,7 +28,7 @@ from l2s_node.train.settings import choose_device
 
 SCENES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py")))
 
-SIDES = (32, 4096)
+SIDES = (32, 2048)
 """Least and greatest size, pixels."""
 
 TRIES = 12
@@ -86,9 +86,13 @@ def make(asked: Asked) -> list[Path]:
         raise TrainError(f"can't make the folder {asked.out}: {err.strerror or err}; name another one") from err
     paths = [asked.path(number) for number in range(asked.count)]
     left = [number for number, path in enumerate(paths) if not _is_there(path, asked.size)]
-    for number in tqdm(left, asked.scene, unit=" pictures", initial=asked.count - len(left), total=asked.count):
-        _write(paths[number], _picture(draw, asked, number, device), f"picture {number} of {asked.command('N')}")
     _credit(asked)
+    for number in tqdm(left, asked.scene, unit=" pictures", initial=asked.count - len(left), total=asked.count):
+        try:
+            made = _picture(draw, asked, number, device)
+        except torch.OutOfMemoryError as err:
+            raise TrainError(f"{asked.size} pixels don't fit into the GPU's memory: take a smaller --size") from err
+        _write(paths[number], made, f"picture {number} of {asked.command('N')}")
     return paths
 
 
@@ -167,10 +171,11 @@ def _write(path: Path, made: Tensor, origin: str) -> None:
 def _credit(asked: Asked) -> None:
     """Say in the folder's SOURCES.md where the pictures come from, once for each scene, seed and size."""
     path = asked.out / "SOURCES.md"
+    count = max(asked.count, sum(1 for _ in asked.out.glob(f"{asked.scene}-{asked.seed}-*.jpg")))
     files = f"`{asked.scene}-{asked.seed}-*.jpg`"
     line = (
         f"- {files}, {asked.size} px: simulated, not photographed, by l2s-node (the l2s-node founders, MIT); "
-        f"the pictures are CC0 1.0 (public domain). Made again by `{asked.command(asked.count)}`.\n"
+        f"the pictures are CC0 1.0 (public domain). Made again by `{asked.command(count)}`.\n"
     )
     try:
         said = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else ["# Sources\n", "\n"]
