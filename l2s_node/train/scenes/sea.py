@@ -222,7 +222,7 @@ class Scene:
         # metres of sea under a ray: the mean of its width and its length along the view
         foot = distance * self.camera.spread * 2 / side / (-rays[:, 2]).clamp_min(0.02).sqrt()
         slope, blurred, foam = torch.zeros_like(points), torch.full_like(distance, 3e-4), torch.zeros_like(distance)
-        for patch, share in zip(self.patches, (1.0, 0.7, 0.0), strict=True):
+        for patch, share in zip(self.patches, (1.0, 0.6, 0.0), strict=True):
             found = patch.rest(points)
             keep = 1 / (1 + (foot / (9 * patch.step)) ** 2)
             slope = slope + keep[:, None] * found[:2].T
@@ -269,7 +269,9 @@ class Scene:
         if self.shore:
             bottom, seen = self.shore.bottom(points)
             own = own + (bottom * (0.9 * ambient + 0.1) - own) * seen
-        return own
+        # a slope that faces the sun lets more of it in: what shapes the waves when seen from above
+        lit = 1 - 1.8 * (slope @ F.normalize(self.sun[:2], dim=0))[:, None]
+        return own * lit.clamp(0.35, 2.2)
 
     def _whitened(self, light: Tensor, points: Tensor, foam: Tensor, normal: Tensor, foot: Tensor) -> Tensor:
         """White water where the surface broke: dense where it is fresh, a net of bubbles where it is old."""
