@@ -95,12 +95,12 @@ def draw(generator: torch.Generator, size: int, device: torch.device) -> Tensor:
 
 def _fair(dice: Draw) -> Layer:
     size = dice.uniform(0.42, 0.75)
-    return Layer(18, dice.uniform(38, 60), dice.uniform(0.0, 0.55), size, size * dice.uniform(0.9, 1.2))
+    return Layer(18, dice.uniform(38, 60), dice.uniform(0.1, 0.6), size, size * dice.uniform(0.9, 1.2))
 
 
 def _towers(dice: Draw) -> Layer:
     size = dice.uniform(0.30, 0.45)
-    return Layer(16, dice.uniform(70, 105), dice.uniform(-0.15, 0.4), size, size, thick=2.8, flat=0.8)
+    return Layer(16, dice.uniform(70, 105), dice.uniform(0.05, 0.5), size, size, thick=2.8, flat=0.8)
 
 
 def _storm(dice: Draw) -> Layer:
@@ -272,10 +272,10 @@ class Sky:
             depth = depth + self._density(points + self.sun * step * scale, depth, fine=False) * (step - last) * scale
             last = step
         depth = depth * layer.thick * 0.75
-        direct = torch.exp(-depth) * phase + 0.30 * torch.exp(-depth * 0.28) + 0.10 * torch.exp(-depth * 0.08)
+        direct = torch.exp(-depth) * phase + 0.30 * torch.exp(-depth * 0.28) + 0.07 * torch.exp(-depth * 0.08)
         direct = direct * (1 - 0.45 * torch.exp(-density * 9))  # thin edges scatter less towards the eye
         height = ((points[:, 2:] - layer.base) / (layer.top - layer.base)).clamp(0, 1)
-        return colour(light.sun) * light.power * 0.62 * direct[:, None] + colour(light.ambient) * (0.28 + 0.62 * height)
+        return colour(light.sun) * light.power * 0.62 * direct[:, None] + colour(light.ambient) * (0.20 + 0.48 * height)
 
     def _phase(self, cosine: Tensor) -> Tensor:
         def lobe(g: float) -> Tensor:
