@@ -166,6 +166,24 @@ def _score(args: argparse.Namespace) -> int:
     return 0
 
 
+def _scenes(args: argparse.Namespace) -> int:
+    from l2s_node.train.scenes import Asked, make
+
+    _say(make(Asked(**_given(args)))[-1].parent)
+    return 0
+
+
+def _gallery(args: argparse.Namespace) -> int:
+    from l2s_node.gallery import Asked, gallery
+
+    if not args.verbose:
+        logging.getLogger("l2s_node.models").setLevel(logging.WARNING)
+    given = _given(args)
+    for path in gallery(Asked(**{**given, "worlds": tuple(given["worlds"]), "foreign": tuple(given["foreign"])})):
+        _say(path)
+    return 0
+
+
 def _given(args: argparse.Namespace, *but: str) -> dict[str, Any]:
     """The options of a verb by name, without those named in `but`."""
     return {key: value for key, value in vars(args).items() if key not in ("verb", "verbose", *but)}
@@ -202,4 +220,6 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "latency": _latency,
     "train": _train,
     "score": _score,
+    "scenes": _scenes,
+    "gallery": _gallery,
 }

@@ -14,6 +14,10 @@ BENCHES = tuple(sorted(path.stem for path in (Path(__file__).parent / "bench").g
 """What `l2s bench` can measure: the modules of `bench` that are no helpers."""
 
 
+SCENES = tuple(sorted(path.stem for path in (Path(__file__).parent / "train" / "scenes").glob("[!_]*.py")))
+"""What `l2s scenes` can draw: the modules of `train.scenes` that are no helpers."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the whole usage before it."""
 
@@ -32,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"l2s {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="say more in the log")
     verbs = top.add_subparsers(required=True, metavar="VERB")
-    for add in (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_latency, _add_train, _add_score):
+    playing = (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_latency)
+    for add in (*playing, _add_train, _add_score, _add_scenes, _add_gallery):
         add(verbs)
     return top
 
@@ -233,6 +238,31 @@ def _add_score(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("--write", action="store_true", help="write the scores into the worlds' cards, for l2s list worlds")
 
 
+def _add_scenes(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "scenes", "make pictures to train on that are computed, not photographed", SCENES_EXAMPLES)
+    p.add_argument("scene", choices=SCENES, help=", ".join(SCENES))
+    p.add_argument("out", type=Path, metavar="OUT", help="folder for the pictures; made if it lacks")
+    p.add_argument("count", type=_count, metavar="N", help="how many there are to be; those that are there are kept")
+    p.add_argument("--size", type=_count, default=512, metavar="N", help="pixels of a side (512)")
+    p.add_argument("--seed", type=int, default=1, metavar="N", help="another one gives other pictures (1)")
+    p.add_argument("--device", choices=DEVICES, default="auto", help="what draws them (auto: a GPU if there is one)")
+
+
+def _add_gallery(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "gallery", "what worlds make of hands, bottles and shapes: a sheet and a moving picture")
+    p.add_argument("out", type=Path, metavar="OUT", help="folder for gallery.jpg and gallery.webp, overwritten")
+    p.add_argument("--worlds", nargs="+", default=[], metavar="NAME", help="which, in this order (all that are here)")
+    p.add_argument(
+        "--foreign",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER|VIDEO",
+        help="other things to show beside the bundled clip, such as faces",
+    )
+    p.add_argument("--device", choices=DEVICES, default="auto", help="what the worlds play on (auto)")
+
+
 RUN_EXAMPLES = """\
 examples:
   l2s run --in ndi:cam --out ndi:l2s --world flowers        a camera on the network
@@ -282,6 +312,14 @@ formulas. The last row is the grey input itself, for scale.
 examples:
   l2s score moss --pictures kept-back               all sizes of moss
   l2s score moss/small --pictures kept-back --against other.safetensors --json scores.json
+"""
+SCENES_EXAMPLES = """\
+The same scene, seed and size give the same pictures on the same device, and N only says how many: ask for more of them
+whenever you like, or go on after Ctrl-C with the same command. OUT/SOURCES.md says what they are; they are CC0.
+
+examples:
+  l2s scenes clouds clouds 300                     then: l2s train clouds --name clouds
+  l2s scenes fire fire 600 --size 320 --seed 2
 """
 
 

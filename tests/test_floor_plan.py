@@ -25,6 +25,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"node"},
     {"apply", "bench", "doctor", "listing", "preview", "trace"},
     {"lan", "rooms", "score"},
+    {"gallery"},
     {"cli"},
     {"__main__", "__init__"},
 ]
