@@ -62,7 +62,7 @@ def test_every_engine_has_the_same_shape(name: str) -> None:
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert ast.unparse(functions["missing"].args) == ""
     assert ast.unparse(functions["missing"].returns or tree) == "str | None"
-    wanted = "generator: Generator, shape: Shape, device: torch.device, precision: str"
+    wanted = "generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot=NOWHERE"
     assert ast.unparse(functions["build"].args) == wanted
     assigned = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
     assert any(text.startswith("DEVICES = (") for text in assigned)

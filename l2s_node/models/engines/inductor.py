@@ -13,8 +13,10 @@ from torch import Tensor
 from l2s_node.errors import EngineError
 from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared
 from l2s_node.models.pix2pix import Generator
+from l2s_node.models.prebuilt import NOWHERE, Slot
 
 DEVICES = ("cuda",)
+PACKAGES: tuple[str, ...] = ("triton",)
 
 _OFFERED = (("float16", "bfloat16", "float32"), "half the memory traffic of float32, relative error 5e-4")
 
@@ -32,7 +34,7 @@ def missing() -> str | None:
     return None
 
 
-def build(generator: Generator, shape: Shape, device: torch.device, precision: str) -> _Inductor:
+def build(generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot = NOWHERE) -> _Inductor:
     """See `engines.base`. Compiles at once (seconds); the CUDA graph is captured by the first call."""
     return _Inductor(generator, shape, device, *pick_precision(precision, *_OFFERED))
 

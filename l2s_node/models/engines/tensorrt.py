@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from l2s_node.errors import EngineError
 from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared, refuse_dropout
 from l2s_node.models.pix2pix import Generator
+from l2s_node.models.prebuilt import NOWHERE, Slot
 
 DEVICES = ("cuda",)
+PACKAGES: tuple[str, ...] = ("torch-tensorrt", "tensorrt")
 
 _OFFERED = (("float16", "bfloat16", "float32"), "half the memory traffic of float32, relative error 5e-4")
 
@@ -27,7 +29,7 @@ def missing() -> str | None:
     return None
 
 
-def build(generator: Generator, shape: Shape, device: torch.device, precision: str) -> _TensorRT:
+def build(generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot = NOWHERE) -> _TensorRT:
     """See `engines.base`."""
     refuse_dropout(generator, "tensorrt")
     precision, reason = pick_precision(precision, *_OFFERED)
