@@ -326,10 +326,40 @@ def test_devices() -> None:
 # --- TensorRT, read ---------------------------------------------------------------------------------------------------
 
 
+RUNTIME = {
+    "Runtime": 1,
+    "deserialize_cuda_engine": 1,
+    "create_execution_context": 0,
+    "get_tensor_name": 1,
+    "get_tensor_mode": 1,
+    "set_tensor_address": 2,
+    "execute_async_v3": 1,
+}
+"""What the engine calls of TensorRT's own runtime, with how many arguments."""
+
+
+def calls(source: str) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+
+
+def called(node: ast.Call) -> str:
+    return ast.unparse(node.func).rpartition(".")[2]
+
+
+def test_tensorrt_calls_what_is_checked() -> None:
+    ours = calls((FOLDER / "tensorrt.py").read_text(encoding="utf-8"))
+    for name, count in RUNTIME.items():
+        found = [node for node in ours if called(node) == name]
+        assert found and all(len(node.args) == count and not node.keywords for node in found), name
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["2.11.*", "2.14.*"])
+@pytest.mark.parametrize("version", ["2.11.*", "2.12.*", "2.13.*", "2.14.*"])
 def test_torch_tensorrt_takes_what_it_is_given(version: str, tmp_path: Path) -> None:
-    """Its libraries are too big to install for a test; its source says which arguments `compile` has."""
+    """Its libraries are too big to install for a test; its source says what its functions take and how it calls TensorRT.
+
+    Its Python runtime makes the same calls as our engine does, so each must occur in it with as many arguments.
+    """
     get = [
         sys.executable,
         "-m",
@@ -347,12 +377,20 @@ def test_torch_tensorrt_takes_what_it_is_given(version: str, tmp_path: Path) -> 
         pytest.skip(f"can't download torch-tensorrt: {err}")
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        source = ast.parse(archive.read("torch_tensorrt/dynamo/_compiler.py"))
-    (theirs,) = (n for n in source.body if isinstance(n, ast.FunctionDef) and n.name == "compile")
-    ours = next(
-        node
-        for node in ast.walk(ast.parse((FOLDER / "tensorrt.py").read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch_tensorrt.dynamo.compile"
-    )
+        compiler = archive.read("torch_tensorrt/dynamo/_compiler.py").decode()
+        exported = archive.read("torch_tensorrt/dynamo/__init__.py").decode()
+        runtime = [name for name in archive.namelist() if name.startswith("torch_tensorrt/dynamo/runtime/")]
+        theirs_run = [node for name in runtime if name.endswith(".py") for node in calls(archive.read(name).decode())]
+    name = "convert_exported_program_to_serialized_trt_engine"
+    (theirs,) = (n for n in ast.parse(compiler).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    (ours,) = (n for n in calls((FOLDER / "tensorrt.py").read_text(encoding="utf-8")) if called(n) == name)
+    assert ast.unparse(ours.func) == f"torch_tensorrt.dynamo.{name}" and name in exported
     known = {a.arg for a in [*theirs.args.args, *theirs.args.kwonlyargs]}
     assert {k.arg for k in ours.keywords} <= known and len(ours.args) <= len(theirs.args.args)
+    assert theirs.returns is not None and ast.unparse(theirs.returns) == "bytes"
+    for each in RUNTIME.keys() - {"get_tensor_name", "get_tensor_mode", "create_execution_context"}:
+        assert any(called(n) == each and len(n.args) == RUNTIME[each] for n in theirs_run), each
+    text = "\n".join(ast.unparse(node) for node in theirs_run)
+    assert "create_execution_context" in text
+    if version in ("2.13.*", "2.14.*"):  # from 2.13 on it asks the engine for the names as well
+        assert "get_tensor_name(" in text and "get_tensor_mode(" in text
