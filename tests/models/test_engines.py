@@ -12,6 +12,8 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +23,9 @@ from torch import Tensor
 from l2s_node.errors import EngineError
 from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
-from l2s_node.models.engines import base, inductor, openvino
+from l2s_node.models.engines import base, inductor, openvino, tensorrt
 from l2s_node.models.pix2pix import Generator
+from l2s_node.models.prebuilt import Prebuilt, Slot
 
 CPU = torch.device("cpu")
 FOLDER = Path(base.__file__).parent
@@ -342,6 +345,43 @@ def calls(source: str) -> list[ast.Call]:
     return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
 
 
+@pytest.mark.parametrize("fault", ["", "refused", "unbuildable"])
+def test_what_tensorrt_built_is_kept_and_taken(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The way of the bytes only: neither TensorRT nor a GPU is here."""
+    monkeypatch.setenv("L2S_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    built: list[bytes] = []
+
+    def serialised(*_: object) -> bytes:
+        if fault == "unbuildable":
+            raise RuntimeError("no kernel")
+        built.append(b"engine %d" % len(built))
+        return built[-1]
+
+    class Played:
+        def __init__(self, engine: bytes, *others: Any) -> None:
+            if engine == b"engine 0" and others[-1].endswith(base.READY) and fault == "refused":
+                raise RuntimeError("TensorRT can't read the engine")
+            self.engine, self.reason = engine, others[-1]
+
+    def made() -> Any:
+        return tensorrt.build(lively(CLASSIC), (1, 1, 64, 64), CPU, "auto", Slot(Prebuilt(), {"engine": "tensorrt"}))
+
+    monkeypatch.setattr(tensorrt, "serialised", serialised)
+    monkeypatch.setattr(tensorrt, "_TensorRT", Played)
+    if fault == "unbuildable":
+        with pytest.raises(EngineError, match="TensorRT can't build this world: no kernel"):
+            made()
+        return
+    assert made().engine == b"engine 0" and not caplog.messages
+    second = made()
+    assert second.engine == (b"engine 1" if fault else b"engine 0")
+    assert (base.READY in second.reason) is (not fault) and len(caplog.messages) == bool(fault)
+    assert base.READY in made().reason
+
+
 def called(node: ast.Call) -> str:
     return ast.unparse(node.func).rpartition(".")[2]
 
@@ -356,7 +396,7 @@ def test_tensorrt_calls_what_is_checked() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["2.11.*", "2.12.*", "2.13.*", "2.14.*"])
 def test_torch_tensorrt_takes_what_it_is_given(version: str, tmp_path: Path) -> None:
-    """Its libraries are too big to install for a test; its source says what its functions take and how it calls TensorRT.
+    """Its libraries are too big to install for a test; its source says what it takes and how it calls TensorRT.
 
     Its Python runtime makes the same calls as our engine does, so each must occur in it with as many arguments.
     """
