@@ -14,7 +14,7 @@ from l2s_node.loader import canvas_of, draw_field, find, playable, prepare
 from l2s_node.models import engines, store, trial
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
-from l2s_node.models.engines.base import READY, Shape
+from l2s_node.models.engines.base import NOT_KEPT, READY, Shape
 from l2s_node.models.prebuilt import Prebuilt
 from l2s_node.models.worlds import SIZES, SUFFIX, worlds
 from l2s_node.params import Params
@@ -97,7 +97,9 @@ class _World:
         if READY in engine.reason:
             end = f"is kept already, taken in {took:.2f} s"
         else:
-            end = f"built in {took:.2f} s" + (", kept" if slot.has(engine.precision) else "; there is nothing to keep")
+            why = engine.reason.partition(NOT_KEPT)[2]
+            nothing = f"; {NOT_KEPT}{why}" if why else "; there is nothing to keep"
+            end = f"built in {took:.2f} s" + (", kept" if slot.has(engine.precision) else nothing)
         return engine, f"{self._called} {name} {engine.precision}: {end}"
 
     def _compared(self, made: dict[str, Engine]) -> str:

@@ -68,10 +68,14 @@ def device_name(kind: str) -> str:
         if not torch.cuda.is_available():
             return "no GPU"
         major, minor = torch.cuda.get_device_capability()
-        return f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}, CUDA {torch.version.cuda}"
+        gpu = f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}, CUDA {torch.version.cuda}"
+        return f"{gpu}, beside {_processor()}"  # which some engines' code on the host is compiled for
+    return f"{kind}, {_processor()}, {threads()} threads"
+
+
+def _processor() -> str:
     flags = instructions() or torch.backends.cpu.get_cpu_capability()
-    digest = hashlib.sha256(flags.encode()).hexdigest()[:12]
-    return f"{kind}, {processor()}, instructions {digest}, {threads()} threads"
+    return f"{processor()}, instructions {hashlib.sha256(flags.encode()).hexdigest()[:12]}"
 
 
 @functools.cache

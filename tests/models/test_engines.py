@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import io
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -245,6 +247,71 @@ def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
         run = inductor.compiled(generator, CPU, torch.float32, backend="eager")
         with torch.inference_mode():
             assert differences(run(x), generator(x))[1] < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="there is no C++ compiler")
+@pytest.mark.parametrize("card", [SHUFFLE, CLASSIC], ids=lambda c: c.architecture)
+def test_a_package_of_inductor_plays_the_same(card: ModelCard) -> None:
+    """Packed and opened for real, on the processor, for which the engine isn't offered; no file in it is a pickle."""
+    generator, x, want = reference(dataclasses.replace(card, channels=(4, 8), multiple=64), 64, 64)
+    package = inductor.packaged(generator, (1, 1, 64, 64), CPU, torch.float32)
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        names = [Path(name).suffix for name in archive.namelist()]
+        assert ".so" in names and not {".pt", ".pkl", ".pickle"} & set(names)
+        assert not [name for name in archive.namelist() if archive.read(name)[:1] == b"\x80"]
+    run = inductor.opened(package)
+    with torch.inference_mode():
+        assert differences(run(x), want)[1] < 1e-4
+    assert differences(run(-x), want)[1] > 0.1
+    with pytest.raises(RuntimeError):
+        inductor.opened(package[: len(package) // 2])
+
+
+@pytest.mark.parametrize("fault", ["", "refused", "unbuildable", "wrong"])
+def test_what_inductor_packaged_is_kept_and_taken(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The way of the bytes only: there may be no GPU here."""
+    monkeypatch.setenv("L2S_HOME", str(tmp_path))
+    generator, _, _ = reference(CLASSIC, 64, 64)
+    opened: list[bytes] = []
+
+    def packaged(*_: object) -> bytes:
+        if fault == "unbuildable":
+            raise RuntimeError("no cuda.h")
+        return b"package"
+
+    def open_(package: bytes) -> Callable[[Tensor], Tensor]:
+        opened.append(package)
+        if fault == "refused" and len(opened) == 2:
+            raise RuntimeError("no such symbol")
+        return generator if fault != "wrong" else lambda x: generator(x) + 0.5
+
+    class Played:
+        def __init__(self, run: Callable[[Tensor], Tensor], *others: Any) -> None:
+            self.run, self.reason = run, others[-1]
+
+        def __call__(self, x: Tensor) -> Tensor:
+            return self.run(x)
+
+    def made(building: bool) -> Any:
+        slot = Slot(Prebuilt(building=building), {"engine": "inductor"})
+        return inductor.build(generator, (1, 1, 64, 64), CPU, "float32", slot)
+
+    monkeypatch.setattr(inductor, "packaged", packaged)
+    monkeypatch.setattr(inductor, "opened", open_)
+    monkeypatch.setattr(inductor, "_Inductor", Played)
+    monkeypatch.setattr(inductor, "compiled", lambda *_: "compiled")
+    assert made(False).run == "compiled" and not opened, "a show packages nothing"
+    first, second = made(True), made(False)
+    if fault in ("unbuildable", "wrong"):
+        assert first.run == "compiled" and base.NOT_KEPT in first.reason and second.run == "compiled"
+        assert ("no cuda.h" if fault == "unbuildable" else "0.5 off") in first.reason
+    else:
+        assert first.run is generator and base.READY not in first.reason
+        assert (second.run == "compiled") is (fault == "refused") is bool(caplog.messages)
+        assert (base.READY in second.reason) is (not fault)
 
 
 # --- choice -----------------------------------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ def prepared(generator: Generator, device: torch.device, dtype: torch.dtype = to
 
 READY = "built before"
 """In the reason of an engine that was taken from its slot."""
+NOT_KEPT = "not kept: "
+"""Before the reason why an engine can't be kept, in the reason of an engine."""
 
 
 def pick_precision(asked: str, offered: Sequence[str], why: str) -> tuple[str, str]:
