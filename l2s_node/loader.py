@@ -234,7 +234,7 @@ def find(world: str, size: str) -> Path:
 def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf | None = None) -> Iterator[Loaded]:
     """Yields the world as soon as it can play, then again on a faster engine if that one takes long to build.
 
-    An engine that lies on `shelf` already is not built again.
+    What `l2s build` built is taken at once. An engine that lies on `shelf` already is not built again.
 
     Raises:
         ModelError: the weights can't be found, read, or were trained on another conditioning.

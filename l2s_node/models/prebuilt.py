@@ -23,6 +23,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ MAGIC = b"l2s engine 1"
 SUFFIX = ".engine"
 LIMIT = 4 << 30
 """Bytes that all together may take; what wasn't used for longest goes first."""
+HALF_WRITTEN = 3600.0
+"""Seconds after which a file that is still being written is given up."""
 HEADER = 1 << 16
 """Bytes that the first three lines have at most."""
 
@@ -151,6 +154,10 @@ class Prebuilt:
             if total > LIMIT:
                 log.info("%s is removed: what is kept grew over %.1f GB", path.name, LIMIT / 1e9)
                 path.unlink(missing_ok=True)
+        for path in self.folder.glob(".*"):  # what a power cut left half written
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > HALF_WRITTEN:
+                    path.unlink()
 
     def _sealed(self, line: bytes, data: bytes) -> str:
         """The seal of a file.
@@ -238,10 +245,15 @@ def _header(magic: bytes, line: bytes, seal: bytes) -> tuple[dict[str, Any], str
     Raises:
         ValueError: it isn't one of ours.
     """
-    header = json.loads(line) if magic == MAGIC + b"\n" and seal.endswith(b"\n") else None
-    if not isinstance(header, dict) or header.keys() != {"about", "parts"} or not isinstance(header["parts"], dict):
-        raise ValueError("its beginning is damaged")
-    return header, seal.decode("ascii", "replace").strip()
+    try:
+        header: Any = json.loads(line) if magic == MAGIC + b"\n" and seal.endswith(b"\n") else None
+        whole = isinstance(header, dict) and header.keys() == {"about", "parts"} and isinstance(header["parts"], dict)
+        words = [header["about"], *header["parts"], *header["parts"].values()] if whole else [None]
+        if not all(isinstance(word, str) and word.isprintable() for word in words):
+            raise ValueError
+        return header, seal.decode("ascii").strip()
+    except (ValueError, RecursionError) as err:
+        raise ValueError("its beginning is damaged") from err
 
 
 def _private(about: os.stat_result) -> None:

@@ -81,15 +81,39 @@ def test_no_bit_of_it_may_change(store: Prebuilt) -> None:
     store.put(PARTS, "flowers/small", DATA)
     path = file_of(store)
     whole = path.read_bytes()
-    for at in [*range(0, len(whole) - len(DATA), 7), len(whole) - len(DATA), len(whole) - 1]:
-        changed = bytearray(whole)
-        changed[at] ^= 4
-        path.write_bytes(changed)
-        assert store.take(PARTS) is None, at
+    for at in [*range(0, len(whole) - len(DATA), 3), len(whole) - len(DATA), len(whole) - 1]:
+        for bit in (1, 4, 128):
+            changed = bytearray(whole)
+            changed[at] ^= bit
+            path.write_bytes(changed)
+            store.entries()
+            assert store.take(PARTS) is None, at
     path.write_bytes(whole + b"\0")
     assert store.take(PARTS) is None
     path.write_bytes(whole)
     assert store.take(PARTS) == DATA
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[" * 60000, b"{}", b"[]", b"\xff\xfe", b'{"about": {}, "parts": {}}', b'{"about": "", "parts": {"engine": 1}}',
+     b'{"about": "\\u001b[2J", "parts": {}}', b'{"about": "", "parts": []}', b"1" * 60000],
+    ids=lambda line: line[:20].decode("latin-1"),
+)  # fmt: skip
+def test_no_beginning_breaks_it(line: bytes, store: Prebuilt, caplog: pytest.LogCaptureFixture) -> None:
+    store.put(PARTS, "flowers/small", DATA)
+    file_of(store).write_bytes(b"\n".join([prebuilt.MAGIC, line, b"0" * 64, DATA]))
+    assert store.entries() == []
+    assert store.take(PARTS) is None and "its beginning is damaged" in caplog.text
+
+
+def test_what_a_power_cut_left_is_removed(store: Prebuilt) -> None:
+    store.put(PARTS, "flowers/small", DATA)
+    (store.folder / ".half").write_bytes(DATA)
+    (store.folder / ".other").write_bytes(DATA)
+    os.utime(store.folder / ".half", (0, 0))
+    store.put({**PARTS, "engine": "onnxruntime"}, "flowers/small", DATA)
+    assert {path.name for path in store.folder.glob(".*")} == {".other"}
 
 
 def test_what_another_user_made_is_not_taken(store: Prebuilt, tmp_path: Path) -> None:
