@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import importlib.util
 import io
 import logging
 import shutil
@@ -13,6 +14,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,7 +27,7 @@ from torch import Tensor
 from l2s_node.errors import EngineError
 from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
-from l2s_node.models.engines import base, inductor, openvino, tensorrt
+from l2s_node.models.engines import base, inductor, onnxruntime, openvino, tensorrt
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import Prebuilt, Slot
 
@@ -312,6 +314,89 @@ def test_what_inductor_packaged_is_kept_and_taken(
         assert first.run is generator and base.READY not in first.reason
         assert (second.run == "compiled") is (fault == "refused") is bool(caplog.messages)
         assert (base.READY in second.reason) is (not fault)
+
+
+# --- ONNX Runtime with NVIDIA's plugin --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """A package of the plugin's shape whose library isn't there; yields what was registered with ONNX Runtime."""
+    skip_missing("onnxruntime")
+    import onnxruntime as ort
+
+    taken: list[tuple[str, str]] = []
+    module = ModuleType(onnxruntime.PLUGIN)
+    module.get_ep_name = lambda: "NvTensorRTRTXExecutionProvider"  # type: ignore[attr-defined]
+    module.get_library_path = lambda: "/nowhere/libonnxruntime_providers_nv_tensorrt_rtx.so"  # type: ignore[attr-defined]
+    module.__spec__ = ModuleSpec(onnxruntime.PLUGIN, None)
+    monkeypatch.setitem(sys.modules, onnxruntime.PLUGIN, module)
+    monkeypatch.setattr(ort, "register_execution_provider_library", lambda *args: taken.append(args))
+    onnxruntime._registered.cache_clear()
+    yield taken
+    onnxruntime._registered.cache_clear()
+
+
+def on_a_gpu() -> engines.Engine:
+    return onnxruntime.build(lively(CLASSIC), (1, 1, 64, 64), torch.device("cuda"), "auto")
+
+
+def test_the_plugin_is_named_where_it_lacks() -> None:
+    skip_missing("onnxruntime")
+    if importlib.util.find_spec(onnxruntime.PLUGIN) is not None:
+        pytest.skip("it is installed")
+    with pytest.raises(EngineError, match="pip install onnxruntime-ep-nv-tensorrt-rtx"):
+        on_a_gpu()
+
+
+def test_a_plugin_without_a_gpu_is_one_sentence(plugin: list[tuple[str, str]]) -> None:
+    for _ in range(2):
+        with pytest.raises(EngineError, match="finds no GPU; it wants an RTX 30"):
+            on_a_gpu()
+    assert plugin == [("NvTensorRTRTXExecutionProvider", "/nowhere/libonnxruntime_providers_nv_tensorrt_rtx.so")]
+
+
+def test_a_plugin_that_cant_be_loaded_is_one_sentence(
+    plugin: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there is no NVIDIA driver: "libcuda.so.1: cannot open shared object file"."""
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    monkeypatch.setattr(ort, "register_execution_provider_library", state.register_execution_provider_library)
+    with pytest.raises(EngineError, match="/nowhere/libonnxruntime_providers"):
+        on_a_gpu()
+
+
+def test_the_export_for_a_gpu_is_in_half_precision() -> None:
+    skip_missing("onnxruntime")
+    import onnxruntime as ort
+
+    generator, x, want = reference(SHUFFLE, 64, 64)
+    model = onnxruntime.exported(generator, (1, 1, 64, 64), torch.float16)
+    assert len(model) < 0.7 * len(onnxruntime.exported(generator, (1, 1, 64, 64)))
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (given,), (made,) = session.get_inputs(), session.get_outputs()
+    assert given.type == made.type == "tensor(float)"
+    mean, most = differences(torch.from_numpy(session.run(None, {given.name: x.numpy()})[0]), want)
+    assert mean < 0.005 and most < 0.1
+
+
+@pytest.mark.slow
+def test_the_real_plugin_has_the_shape_that_it_is_used_by(tmp_path: Path) -> None:
+    """Read, not imported: 146 MB, most of them NVIDIA's libraries."""
+    get = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(tmp_path)]
+    try:
+        subprocess.run(
+            [*get, "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0"], check=True, capture_output=True, timeout=300
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as err:
+        pytest.skip(f"can't download the plugin: {err}")
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        source = ast.parse(archive.read(f"{onnxruntime.PLUGIN}/__init__.py"))
+    functions = {node.name: ast.unparse(node.args) for node in source.body if isinstance(node, ast.FunctionDef)}
+    assert functions["get_ep_name"] == functions["get_library_path"] == ""
 
 
 # --- choice -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,13 @@
-"""ONNX Runtime: for CPUs where OpenVINO isn't available. Exporting takes some seconds."""
+"""ONNX Runtime: for CPUs where OpenVINO isn't available, and, by name, for RTX GPUs with NVIDIA's TensorRT-RTX plugin.
+
+Exporting takes some seconds. The plugin's part is written against the files of onnxruntime-ep-nv-tensorrt-rtx 0.5.0 and
+not run on a GPU yet; pictures go to it through host memory, which it takes on any system.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
 import logging
 import tempfile
@@ -10,18 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from l2s_node.errors import EngineError
 from l2s_node.machine import threads
-from l2s_node.models.engines.base import READY, Shape, pick_precision, prepared, refuse_dropout
+from l2s_node.models.engines.base import PRECISIONS, READY, Shape, pick_precision, prepared, refuse_dropout
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Slot
 
-DEVICES = ("cpu",)
-PACKAGES: tuple[str, ...] = ("onnxruntime", "onnx", "onnxscript")
+DEVICES = ("cpu", "cuda")
+PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
+PACKAGES: tuple[str, ...] = (
+    "onnxruntime", "onnx", "onnxscript", "onnxruntime-ep-nv-tensorrt-rtx-cu13", "onnxruntime-ep-nv-tensorrt-rtx-cu12",
+)  # fmt: skip
 
-_OFFERED = (("float32",), "its CPU kernels have no other")
+_OFFERED = {
+    "cpu": (("float32",), "its CPU kernels have no other"),
+    "cuda": (("float16", "float32"), "half the memory traffic of float32, relative error 5e-4"),
+}
 
 
 def missing() -> str | None:
@@ -37,35 +49,43 @@ def build(
 ) -> _ONNXRuntime:
     """See `engines.base`."""
     refuse_dropout(generator, "onnxruntime")
-    precision, why = pick_precision(precision, *_OFFERED)
+    precision, why = pick_precision(precision, *_OFFERED[device.type])
     try:
-        return _ready(shape, device, why, slot) or _exported(generator, shape, device, why, slot)
+        kept = _ready(shape, device, precision, why, slot)
+        return kept or _exported(generator, shape, device, precision, why, slot)
     except (ImportError, OSError) as err:
         raise EngineError(f"onnxruntime or onnx can't be loaded ({err}): install them again") from err
     except _refusals() as err:
         raise EngineError(f"onnxruntime can't build this world: {err}") from err
 
 
-def _ready(shape: Shape, device: torch.device, why: str, slot: Slot) -> _ONNXRuntime | None:
+def _ready(shape: Shape, device: torch.device, precision: str, why: str, slot: Slot) -> _ONNXRuntime | None:
     """What was exported and optimised before, or None; ONNX's own format: operations by name, and numbers."""
-    kept = slot.take("float32")
+    kept = slot.take(precision)
     if kept is None:
         return None
     try:
-        return _ONNXRuntime(kept, shape, device, f"{why}; {READY}")
+        return _ONNXRuntime(kept, shape, device, precision, f"{why}; {READY}")
     except _refusals() as err:
-        slot.refused("float32", err)
+        slot.refused(precision, err)
         return None
 
 
-def _exported(generator: Generator, shape: Shape, device: torch.device, why: str, slot: Slot) -> _ONNXRuntime:
-    model = exported(generator, shape)
-    if not slot.building:
-        return _ONNXRuntime(model, shape, device, why)
+def _exported(
+    generator: Generator, shape: Shape, device: torch.device, precision: str, why: str, slot: Slot
+) -> _ONNXRuntime:
+    if device.type == "cuda":
+        plugin_devices()  # before seconds of exporting
+    model = exported(generator, shape, PRECISIONS[precision])
+    if not slot.building or device.type == "cuda":
+        engine = _ONNXRuntime(model, shape, device, precision, why)
+        if slot.building:  # what a plugin compiles can't be written with it
+            slot.keep(precision, model)
+        return engine
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimised.onnx"
-        engine = _ONNXRuntime(model, shape, device, why, path)
-        slot.keep("float32", path.read_bytes())
+        engine = _ONNXRuntime(model, shape, device, precision, why, path)
+        slot.keep(precision, path.read_bytes())
     return engine
 
 
@@ -77,15 +97,45 @@ def _refusals() -> tuple[type[Exception], ...]:
     return RuntimeError, state.RuntimeException, *(getattr(state, name) for name in named)
 
 
+def plugin_devices() -> list[Any]:
+    """The GPUs that NVIDIA's plugin runs on, at least one.
+
+    Raises:
+        EngineError: it isn't installed, or there are none; with the remedy.
+    """
+    import onnxruntime
+
+    if importlib.util.find_spec(PLUGIN) is None:
+        raise EngineError("onnxruntime plays on a GPU with NVIDIA's plugin: pip install onnxruntime-ep-nv-tensorrt-rtx")
+    name = _registered()
+    found = [device for device in onnxruntime.get_ep_devices() if device.ep_name == name]
+    if not found:
+        raise EngineError("NVIDIA's plugin for onnxruntime finds no GPU; it wants an RTX 30 or newer: --engine auto")
+    return found
+
+
+@functools.cache
+def _registered() -> str:
+    """The plugin's name, after it was made known to ONNX Runtime, which takes it once in a process."""
+    import onnxruntime
+
+    plugin = importlib.import_module(PLUGIN)
+    name: str = plugin.get_ep_name()
+    onnxruntime.register_execution_provider_library(name, plugin.get_library_path())
+    return name
+
+
 class _ONNXRuntime:
     name = "onnxruntime"
-    precision = "float32"
     step = None
 
-    def __init__(self, model: bytes, shape: Shape, device: torch.device, why: str, write: Path | None = None) -> None:
+    def __init__(
+        self, model: bytes, shape: Shape, device: torch.device, precision: str, why: str, write: Path | None = None
+    ) -> None:
         import onnxruntime
 
         self.device = device
+        self.precision = precision
         count = threads()
         self.reason = f"{why}; {count} threads"
         options = onnxruntime.SessionOptions()
@@ -96,10 +146,16 @@ class _ONNXRuntime:
             options.log_severity_level = 3  # it warns that the file is for this processor only; so does its key
         for pool in ("intra_op", "inter_op"):  # quiet 2.9 instead of 2.0 ms, beside a busy process 2.7 instead of 6.2
             options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        if device.type == "cuda":
+            options.add_provider_for_devices(plugin_devices()[:1], {})
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # all of it there, or nothing
+            self._session = onnxruntime.InferenceSession(model, options)
+        else:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         n, _, h, w = shape
         self._input = torch.zeros(shape)
         self._output = torch.empty((n, 3, h, w))
+        self._there = self._output.to(device)  # the same tensor on a CPU
         self._binding = self._session.io_binding()
         self._bind(self._binding.bind_input, self._session.get_inputs()[0].name, self._input)
         self._bind(self._binding.bind_output, self._session.get_outputs()[0].name, self._output)
@@ -110,15 +166,30 @@ class _ONNXRuntime:
     def __call__(self, x: Tensor) -> Tensor:
         self._input.copy_(x)
         self._session.run_with_iobinding(self._binding)
-        return self._output
+        return self._output if self._there is self._output else self._there.copy_(self._output)
 
     def close(self) -> None:
-        del self._binding, self._session, self._input, self._output
+        del self._binding, self._session, self._input, self._output, self._there
 
 
-def exported(generator: Generator, shape: Shape) -> bytes:
-    """`generator` as a serialised ONNX model of fixed shape."""
-    net = prepared(generator, torch.device("cpu"))
+class _Typed(nn.Module):
+    """The network in its own precision between float32 input and output."""
+
+    def __init__(self, net: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.net = net
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x.to(self.dtype))
+        return y.float()
+
+
+def exported(generator: Generator, shape: Shape, dtype: torch.dtype = torch.float32) -> bytes:
+    """`generator` as a serialised ONNX model of fixed shape, float32 to float32."""
+    net: nn.Module = prepared(generator, torch.device("cpu"), dtype)
+    if dtype != torch.float32:
+        net = _Typed(net, dtype).eval()
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)  # it complains about torchvision, which nobody needs here
