@@ -111,6 +111,23 @@ def _bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def _build(args: argparse.Namespace) -> int:
+    if not args.worlds:
+        from l2s_node.listing import listing
+
+        for line in listing("built"):
+            _say(line)
+        return 0
+    from l2s_node.build import build
+
+    if not args.verbose:
+        logging.getLogger("l2s_node.models.engines").setLevel(logging.ERROR)  # all of it is in the lines
+    settings = _given(args, "worlds", "size", "frame")
+    asked = load(None, {**settings, "source": "null:", "output_size": args.frame})
+    build(args.worlds, args.size, asked, _say)
+    return 0
+
+
 def _latency(args: argparse.Namespace) -> int:
     from l2s_node.chart import histogram
     from l2s_node.latency import latency
@@ -222,4 +239,5 @@ VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "score": _score,
     "scenes": _scenes,
     "gallery": _gallery,
+    "build": _build,
 }

@@ -68,17 +68,25 @@ class GraphPipeline(Pipeline):
     def _render(
         self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, plane: np.ndarray, params: Params
     ) -> None:
+        if self._stepwise(player):
+            return super()._render(frame, plan, knobs, player, plane, params)
         program = self._ran(frame, plan, knobs, player, params)
         out = torch.from_numpy(placed(plane, plan.geometry.place))
         out.copy_(program.out, non_blocking=True)
         torch.cuda.current_stream(self.device).synchronize()
 
     def _hand_over(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> None:
+        if self._stepwise(player):
+            return super()._hand_over(frame, plan, knobs, player, params)
         program = self._ran(frame, plan, knobs, player, params)
         picture, bridge = self._opened().painter.picture, self._bridged()
         if bridge is None or not self._tried(lambda: bridge.store(program.out, picture)):
             picture.write(program.out.cpu().numpy())
         torch.cuda.current_stream(self.device).synchronize()
+
+    def _stepwise(self, player: Player) -> bool:
+        """Whether an engine takes part that no graph can hold; then the frame goes step by step."""
+        return player.step is None or (self._before is not None and self._before.step is None)
 
     def _ran(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> _Program:
         """The program of this structure, with what it made of `frame` in `out`."""

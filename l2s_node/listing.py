@@ -5,6 +5,7 @@ Only what asks for worlds, engines or devices imports torch: the list of sources
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Iterator
 
 from l2s_node import config, video
@@ -33,6 +34,7 @@ def listing(what: str | None = None) -> Iterator[str]:
         "worlds": _world_rows,
         "looks": _look_rows,
         "engines": _engine_rows,
+        "built": _built_rows,
         "devices": lambda: map(_row, _devices()),
         "knobs": _knob_rows,
     }
@@ -97,6 +99,22 @@ def _engine_rows() -> Iterator[str]:
     from l2s_node.models import engines
 
     yield from map(_row, engines.survey())
+
+
+def _built_rows() -> Iterator[str]:
+    from l2s_node.models.identity import outdated
+    from l2s_node.models.prebuilt import LIMIT, Prebuilt
+
+    kept = Prebuilt()
+    entries = kept.entries()
+    for entry in entries:
+        what = f"{entry.parts.get('engine')} {entry.parts.get('precision')}"
+        used = datetime.date.fromtimestamp(entry.used).isoformat()
+        reason = outdated(entry.parts)
+        row = f"{entry.about:<20} {entry.parts.get('canvas'):<10} {what:<20} {entry.size / 1e6:7.1f} MB, used {used}"
+        yield row if reason is None else f"{row}, not taken any more: {reason}"
+    total = sum(entry.size for entry in entries)
+    yield f"{total / 1e6:.1f} MB of at most {LIMIT / 1e6:.0f} in {kept.folder}" if entries else "none: see l2s build"
 
 
 def _devices() -> Iterator[tuple[str, str | None]]:

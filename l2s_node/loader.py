@@ -6,6 +6,7 @@ frames (`pipeline`, `ready`, `failed`). Newest request wins; one that is overtak
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -233,7 +234,7 @@ def find(world: str, size: str) -> Path:
 def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf | None = None) -> Iterator[Loaded]:
     """Yields the world as soon as it can play, then again on a faster engine if that one takes long to build.
 
-    An engine that lies on `shelf` already is not built again.
+    What `l2s build` built is taken at once. An engine that lies on `shelf` already is not built again.
 
     Raises:
         ModelError: the weights can't be found, read, or were trained on another conditioning.
@@ -242,33 +243,57 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
     import torch
 
     from l2s_node.models import engines, store
-    from l2s_node.picture import condition
+    from l2s_node.models.prebuilt import Prebuilt
 
-    shelf = shelf or Shelf()
+    shelf, kept = shelf or Shelf(), Prebuilt()
     path = find(request.world, request.size)
-    card = store.read_card(path)
-    condition.check(card.condition)
-    if card.input_channels != 1:
-        raise ModelError(f"{request.name} takes {card.input_channels} channels, a show gives one: luma")
+    card = playable(path)
     canvas = canvas_of(card, config, request.frame, device)
     shape = (1, 1, canvas[1], canvas[0])
     weights = functools.cache(lambda: store.load(path)[0])
 
-    def build(name: str) -> tuple[Engine, str]:
+    def build(name: str, kept: Prebuilt) -> tuple[Engine, str]:
         draw_field(weights(), card, canvas)
-        engine, reason = engines.build(name, weights(), card, shape, device)
+        engine, reason = engines.build(name, weights(), card, shape, device, "auto", kept)
         if device.type != "cuda":  # there it is captured on the frame loop's stream, by its first call
             engine(torch.zeros(shape, device=device))
         return engine, reason
 
-    best, _ = engines.choose(config.engine, device, card)[0]
+    def on_shelf(name: str, kept: Prebuilt) -> Loaded:
+        key = (card.hash, canvas, name, str(device))
+        engine, reason = shelf.take(key, functools.partial(build, name, kept))
+        return _loaded(request, card, config, canvas, engine, reason, functools.partial(shelf.give_back, key))
+
+    best, why = engines.choose(config.engine, device, card, engines.measured(card, shape, device, kept))[0]
     try:
-        for name in ["eager", config.engine] if best in SLOW else [config.engine]:
-            key = (card.hash, canvas, name, str(device))
-            engine, reason = shelf.take(key, functools.partial(build, name))
-            yield _loaded(request, card, config, canvas, engine, reason, functools.partial(shelf.give_back, key))
+        if best in SLOW:
+            ready = None
+            with contextlib.suppress(EngineError):  # not built before; what else is wrong shows when it is built
+                ready = on_shelf(best, Prebuilt(only=True))
+            if ready is not None:
+                log.info("%s is taken: %s", best, why)
+                yield ready
+                return
+            yield on_shelf("eager", kept)
+        yield on_shelf(config.engine, kept)
     except torch.OutOfMemoryError as err:
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
+
+
+def playable(path: Path) -> ModelCard:
+    """The card of a world that a show can play.
+
+    Raises:
+        ModelError: it can't be read, was trained on another conditioning, or wants more than luma.
+    """
+    from l2s_node.models import store
+    from l2s_node.picture import condition
+
+    card = store.read_card(path)
+    condition.check(card.condition)
+    if card.input_channels != 1:
+        raise ModelError(f"{card.name}/{card.size} takes {card.input_channels} channels, a show gives one: luma")
+    return card
 
 
 def draw_field(generator: Generator, card: ModelCard, canvas: tuple[int, int]) -> None:

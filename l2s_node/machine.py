@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 
 import psutil
 
+MOST_THREADS = 8
+"""More don't make nets of this size faster, and capture, encoding and the page want cores as well."""
+
 
 def processor() -> str:
     """The processor's name, as in "Intel(R) Xeon(R) Platinum 8481C"."""
+    return _told("model name") or platform.processor() or platform.machine()
+
+
+def instructions() -> str:
+    """The processor's instruction sets, as in "… avx2 avx512f …"; "" where the system doesn't list them."""
+    return _told("flags", "Features")
+
+
+def threads() -> int:
+    """Threads for an engine on the processor: this process's cores (not hyper-threads), at most `MOST_THREADS`."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed, MOST_THREADS))
+
+
+def _told(*fields: str) -> str:
+    """What Linux says of the first processor (where `platform.processor` knows nothing); "" elsewhere."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # where platform.processor() knows nothing
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            found = (line.partition(":") for line in file)
+            return next((value.strip() for name, _, value in found if name.strip() in fields), "")
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        return ""
 
 
 def reach(form: str, address: tuple[str, int]) -> str:

@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"l2s {__version__}")
     top.add_argument("-v", "--verbose", action="store_true", help="say more in the log")
     verbs = top.add_subparsers(required=True, metavar="VERB")
-    playing = (_add_run, _add_list, _add_doctor, _add_apply, _add_bench, _add_latency)
+    playing = (_add_run, _add_list, _add_doctor, _add_apply, _add_build, _add_bench, _add_latency)
     for add in (*playing, _add_train, _add_score, _add_scenes, _add_gallery):
         add(verbs)
     return top
@@ -114,11 +114,15 @@ def _add_play(p: argparse.ArgumentParser) -> None:
 
 
 def _add_list(verbs: Verbs) -> None:  # type: ignore[valid-type]
-    p = _verb(verbs, "list", "sources, sinks, worlds, looks, engines, devices, knobs: what is here, and why not")
+    p = _verb(
+        verbs,
+        "list",
+        "sources, sinks, worlds, looks, engines, built, devices, knobs: what is here, and why not",
+    )
     p.add_argument(
         "what",
         nargs="?",
-        choices=("sources", "sinks", "worlds", "looks", "engines", "devices", "knobs"),
+        choices=("sources", "sinks", "worlds", "looks", "engines", "built", "devices", "knobs"),
         help="only this (all but the knobs)",
     )
 
@@ -153,6 +157,16 @@ def _add_apply(verbs: Verbs) -> None:  # type: ignore[valid-type]
         action="store_true",
         help="inputs are float32 .npy of shape (n, h, w, c) in [-1, 1], results (n, h, w, 3)",
     )
+
+
+def _add_build(verbs: Verbs) -> None:  # type: ignore[valid-type]
+    p = _verb(verbs, "build", "compile worlds before the show, and measure which engine is the fastest", BUILD_EXAMPLES)
+    p.add_argument("worlds", nargs="*", metavar="WORLD", help="a name (all its sizes), NAME/SIZE or a file")
+    p.add_argument("--size", choices=SIZES, help="which size of them (all)")
+    p.add_argument("--engine", choices=ENGINES, help="only this one (auto: all that run here, then they are compared)")
+    p.add_argument("--frame", default="1280x720", metavar="WxH", help="shape of the pictures that come in (1280x720)")
+    p.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on, as in the show (auto)")
+    p.add_argument("--device", choices=DEVICES, help="processor of the worlds (auto)")
 
 
 def _add_bench(verbs: Verbs) -> None:  # type: ignore[valid-type]
@@ -278,6 +292,15 @@ can't be read is said and passed over.
 examples:
   l2s apply flowers table.jpg hands.mp4 --out flowered
   l2s apply flowers photos --out flowered --set detail=10 --set mix=0.8
+"""
+BUILD_EXAMPLES = f"""\
+What is compiled is kept in {home() / "engines"}; a show takes it if nothing that it depends on has changed: the world,
+the canvas, this machine, the versions. Without a world it says what is kept.
+
+examples:
+  l2s build flowers                         before the show; then: l2s run --world flowers
+  l2s build moss/small --frame 1024x768     for a camera that isn't 16:9
+  l2s build flowers --engine openvino       only that one, without a comparison
 """
 BENCH_EXAMPLES = """\
 Nothing is concluded where the machine was too noisy meanwhile: end other programs, and measure again.

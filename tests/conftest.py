@@ -1,6 +1,7 @@
 """Fixtures for all tests. This file also puts `tests/` on the import path, for the helpers that lie here."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,3 +16,12 @@ def levels_of_logs() -> Iterator[None]:
     yield
     for name in (None, *logging.root.manager.loggerDict):
         logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow ones run on CI and where they are asked for."""
+    if os.environ.get("CI") or "slow" in config.getoption("markexpr"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: CI runs it, and so does -m slow"))

@@ -351,6 +351,7 @@ def test_the_panel_knows_every_channel(show: Show) -> None:
 # --- the whole show --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_ndi_source_holds_its_channel_and_leaves_the_other_at_its_pace(ndi_hosts: Hosts, home: Path) -> None:
     """A sender on ALPHA dies as by a power cut, while the node on BETA plays another channel."""
     cam = ndi_hosts.a.sender("cam", size="320x240", fps=25)

@@ -137,7 +137,7 @@ def test_list_says_what_is_here_and_why_not(home: Path, capsys: pytest.CaptureFi
     assert call("list") == 0
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if not line.startswith(" ")]
-    assert headings == ["sources:", "sinks:", "worlds:", "looks:", "engines:", "devices:"]
+    assert headings == ["sources:", "sinks:", "worlds:", "looks:", "engines:", "built:", "devices:"]
     for row in ("  pattern:table", "  null:", "  eager"):
         assert row in lines
     assert any(re.match(r"  pattern: +not here: a pattern only makes pictures", line) for line in lines)

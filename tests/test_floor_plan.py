@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent / "l2s_node"
 FLOORS = [  # ground floor first; a module may import its own room and any lower floor
     {"errors"},
-    {"frame", "params", "clock", "latest", "config"},
+    {"frame", "params", "clock", "latest", "config", "machine"},
     {"texture"},
-    {"video", "picture", "models", "meter", "machine", "options", "packages", "chart"},
+    {"video", "picture", "models", "meter", "options", "packages", "chart"},
     {"control", "train", "reader"},
     {"pipeline", "feed", "outlet", "latency"},
     {"cuda_graph"},
@@ -23,7 +23,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"stage"},
     {"channel"},
     {"node"},
-    {"apply", "bench", "doctor", "listing", "preview", "trace"},
+    {"apply", "bench", "build", "doctor", "listing", "preview", "trace"},
     {"lan", "rooms", "score"},
     {"gallery"},
     {"cli"},

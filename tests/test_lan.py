@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from ndi_loopback import Hosts
 from small_worlds import make_world
 
@@ -15,6 +16,7 @@ RUN = (sys.executable, "-m", "l2s_node", "run", "--panel", "0", "--output-size",
 DOCTOR = (sys.executable, "-m", "l2s_node", "doctor", "--lan")
 
 
+@pytest.mark.slow
 def test_every_channel_of_every_node_is_a_line(ndi_hosts: Hosts, tmp_path: Path) -> None:
     make_world(tmp_path, "dark", grey=0.2)
     config = tmp_path / "both"

@@ -11,10 +11,11 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from pictures import ALPHA, flat, flat_player, gradient, grey, knobs, mirrored, noise, player
+from pictures import ALPHA, flat, flat_player, gradient, grey, knobs, mirrored, noise, player, tint
 from pictures import one_thread as one_thread
 from torch import Tensor
 
+from l2s_node.cuda_graph import GraphPipeline
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.params import BLENDS, KNOBS, Kind
 from l2s_node.picture import condition, host
@@ -647,3 +648,16 @@ def test_playing_leaves_training_its_gradients() -> None:
     rgb = torch.rand(1, 3, 64, 96, requires_grad=True)
     condition.shrink_and_grow(condition.luma_of(rgb), 13.5).sum().backward()
     assert rgb.grad is not None and bool(torch.isfinite(rgb.grad).all())
+
+
+def test_an_engine_that_no_graph_can_hold_plays_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it is faded in or out; here without a GPU, so that nothing could be captured."""
+    monkeypatch.setattr(GraphPipeline, "_new_output", Pipeline._new_output)
+    plain, graphs = Pipeline(), GraphPipeline(torch.device("cpu"))
+    for now, play, step in ((0.0, tint, None), (1.0, gradient, gradient), (9.0, tint, None)):
+        for pipeline in (plain, graphs):
+            pipeline.use(Player("tried", play, (96, 64), step), now)
+        frame, params = noise(PixelFormat.UYVY, (192, 128), seed=1), knobs(crossfade=4, mix=0.7)
+        want, got = (pipeline.step(frame, params, now + 1) for pipeline in (plain, graphs))
+        assert all(np.array_equal(a, b) for a, b in zip(want.planes, got.planes, strict=True))
+    assert not graphs._programs

@@ -5,14 +5,21 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import importlib.util
+import io
 import logging
+import shutil
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nets import CLASSIC, SHUFFLE, lively, picture
@@ -21,8 +28,9 @@ from torch import Tensor
 from l2s_node.errors import EngineError
 from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
-from l2s_node.models.engines import base, inductor, openvino
-from l2s_node.models.pix2pix import Generator
+from l2s_node.models.engines import base, inductor, onnxruntime, openvino, tensorrt
+from l2s_node.models.pix2pix import SEEDS, Generator
+from l2s_node.models.prebuilt import Prebuilt, Slot
 
 CPU = torch.device("cpu")
 FOLDER = Path(base.__file__).parent
@@ -62,7 +70,7 @@ def test_every_engine_has_the_same_shape(name: str) -> None:
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert ast.unparse(functions["missing"].args) == ""
     assert ast.unparse(functions["missing"].returns or tree) == "str | None"
-    wanted = "generator: Generator, shape: Shape, device: torch.device, precision: str"
+    wanted = "generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot=NOWHERE"
     assert ast.unparse(functions["build"].args) == wanted
     assigned = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
     assert any(text.startswith("DEVICES = (") for text in assigned)
@@ -252,6 +260,158 @@ def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
             assert differences(run(x, weights), generator(x, seeds=weights))[1] < 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="there is no C++ compiler")
+@pytest.mark.parametrize("card", [SHUFFLE, CLASSIC], ids=lambda c: c.architecture)
+def test_a_package_of_inductor_plays_the_same(card: ModelCard) -> None:
+    """Packed and opened for real, on the processor, for which the engine isn't offered; no file in it is a pickle."""
+    generator, x, want = reference(dataclasses.replace(card, channels=(4, 8), multiple=64), 64, 64)
+    package = inductor.packaged(generator, (1, 1, 64, 64), CPU, torch.float32)
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        names = [Path(name).suffix for name in archive.namelist()]
+        assert ".so" in names and not {".pt", ".pkl", ".pickle"} & set(names)
+        assert not [name for name in archive.namelist() if archive.read(name)[:1] == b"\x80"]
+    run, seeds = inductor.opened(package), base.seeds_of(generator, CPU)
+    with torch.inference_mode():
+        assert differences(run(x, seeds), want)[1] < 1e-4
+        if seeds is not None:
+            seeds.copy_(torch.tensor([0.5, 0.5, -0.5, 0.5]))
+            assert differences(run(x, seeds), generator(x, seeds=seeds))[1] < 1e-4
+    assert differences(run(-x, seeds), want)[1] > 0.1
+    with pytest.raises(RuntimeError):
+        inductor.opened(package[: len(package) // 2])
+
+
+@pytest.mark.parametrize("fault", ["", "refused", "unbuildable", "wrong"])
+def test_what_inductor_packaged_is_kept_and_taken(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The way of the bytes only: there may be no GPU here."""
+    monkeypatch.setenv("L2S_HOME", str(tmp_path))
+    generator, _, _ = reference(CLASSIC, 64, 64)
+    opened: list[bytes] = []
+
+    def packaged(*_: object) -> bytes:
+        if fault == "unbuildable":
+            raise RuntimeError("no cuda.h")
+        return b"package"
+
+    def open_(package: bytes) -> Callable[[Tensor], Tensor]:
+        opened.append(package)
+        if fault == "refused" and len(opened) == 2:
+            raise RuntimeError("no such symbol")
+        return generator if fault != "wrong" else lambda x: generator(x) + 0.5
+
+    class Played:
+        def __init__(self, run: Callable[[Tensor], Tensor], *others: Any) -> None:
+            self.run, self.reason = run, others[-1]
+
+        def __call__(self, x: Tensor) -> Tensor:
+            return self.run(x)
+
+    def made(building: bool) -> Any:
+        slot = Slot(Prebuilt(building=building), {"engine": "inductor"})
+        return inductor.build(generator, (1, 1, 64, 64), CPU, "float32", slot)
+
+    monkeypatch.setattr(inductor, "packaged", packaged)
+    monkeypatch.setattr(inductor, "opened", open_)
+    monkeypatch.setattr(inductor, "_Inductor", Played)
+    monkeypatch.setattr(inductor, "compiled", lambda *_: "compiled")
+    assert made(False).run == "compiled" and not opened, "a show packages nothing"
+    first, second = made(True), made(False)
+    if fault in ("unbuildable", "wrong"):
+        assert first.run == "compiled" and base.NOT_KEPT in first.reason and second.run == "compiled"
+        assert ("no cuda.h" if fault == "unbuildable" else "0.5 off") in first.reason
+    else:
+        assert first.run is generator and base.READY not in first.reason
+        assert (second.run == "compiled") is (fault == "refused") is bool(caplog.messages)
+        assert (base.READY in second.reason) is (not fault)
+
+
+# --- ONNX Runtime with NVIDIA's plugin --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """A package of the plugin's shape whose library isn't there; yields what was registered with ONNX Runtime."""
+    skip_missing("onnxruntime")
+    import onnxruntime as ort
+
+    taken: list[tuple[str, str]] = []
+    module = ModuleType(onnxruntime.PLUGIN)
+    module.get_ep_name = lambda: "NvTensorRTRTXExecutionProvider"  # type: ignore[attr-defined]
+    module.get_library_path = lambda: "/nowhere/libonnxruntime_providers_nv_tensorrt_rtx.so"  # type: ignore[attr-defined]
+    module.__spec__ = ModuleSpec(onnxruntime.PLUGIN, None)
+    monkeypatch.setitem(sys.modules, onnxruntime.PLUGIN, module)
+    monkeypatch.setattr(ort, "register_execution_provider_library", lambda *args: taken.append(args))
+    onnxruntime._registered.cache_clear()
+    yield taken
+    onnxruntime._registered.cache_clear()
+
+
+def on_a_gpu() -> engines.Engine:
+    return onnxruntime.build(lively(CLASSIC), (1, 1, 64, 64), torch.device("cuda"), "auto")
+
+
+def test_the_plugin_is_named_where_it_lacks() -> None:
+    skip_missing("onnxruntime")
+    if importlib.util.find_spec(onnxruntime.PLUGIN) is not None:
+        pytest.skip("it is installed")
+    with pytest.raises(EngineError, match="pip install onnxruntime-ep-nv-tensorrt-rtx"):
+        on_a_gpu()
+
+
+def test_a_plugin_without_a_gpu_is_one_sentence(plugin: list[tuple[str, str]]) -> None:
+    for _ in range(2):
+        with pytest.raises(EngineError, match="finds no GPU; it wants an RTX 30"):
+            on_a_gpu()
+    assert plugin == [("NvTensorRTRTXExecutionProvider", "/nowhere/libonnxruntime_providers_nv_tensorrt_rtx.so")]
+
+
+def test_a_plugin_that_cant_be_loaded_is_one_sentence(
+    plugin: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there is no NVIDIA driver: "libcuda.so.1: cannot open shared object file"."""
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    monkeypatch.setattr(ort, "register_execution_provider_library", state.register_execution_provider_library)
+    with pytest.raises(EngineError, match="/nowhere/libonnxruntime_providers"):
+        on_a_gpu()
+
+
+def test_the_export_for_a_gpu_is_in_half_precision() -> None:
+    skip_missing("onnxruntime")
+    import onnxruntime as ort
+
+    generator, x, want = reference(SHUFFLE, 64, 64)
+    model = onnxruntime.exported(generator, (1, 1, 64, 64), torch.float16)
+    assert len(model) < 0.7 * len(onnxruntime.exported(generator, (1, 1, 64, 64)))
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (given, weights), (made,) = session.get_inputs(), session.get_outputs()
+    assert given.type == weights.type == made.type == "tensor(float)"
+    first = np.eye(1, SEEDS, dtype=np.float32)[0]
+    mean, most = differences(torch.from_numpy(session.run(None, {given.name: x.numpy(), weights.name: first})[0]), want)
+    assert mean < 0.005 and most < 0.1
+
+
+@pytest.mark.slow
+def test_the_real_plugin_has_the_shape_that_it_is_used_by(tmp_path: Path) -> None:
+    """Read, not imported: 146 MB, most of them NVIDIA's libraries."""
+    get = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(tmp_path)]
+    try:
+        subprocess.run(
+            [*get, "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0"], check=True, capture_output=True, timeout=300
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as err:
+        pytest.skip(f"can't download the plugin: {err}")
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        source = ast.parse(archive.read(f"{onnxruntime.PLUGIN}/__init__.py"))
+    functions = {node.name: ast.unparse(node.args) for node in source.body if isinstance(node, ast.FunctionDef)}
+    assert functions["get_ep_name"] == functions["get_library_path"] == ""
+
+
 # --- choice -----------------------------------------------------------------------------------------------------------
 
 
@@ -334,10 +494,77 @@ def test_devices() -> None:
 # --- TensorRT, read ---------------------------------------------------------------------------------------------------
 
 
+RUNTIME = {
+    "Runtime": 1,
+    "deserialize_cuda_engine": 1,
+    "create_execution_context": 0,
+    "get_tensor_name": 1,
+    "get_tensor_mode": 1,
+    "set_tensor_address": 2,
+    "execute_async_v3": 1,
+}
+"""What the engine calls of TensorRT's own runtime, with how many arguments."""
+
+
+def calls(source: str) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("fault", ["", "refused", "unbuildable"])
+def test_what_tensorrt_built_is_kept_and_taken(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The way of the bytes only: neither TensorRT nor a GPU is here."""
+    monkeypatch.setenv("L2S_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    built: list[bytes] = []
+
+    def serialised(*_: object) -> bytes:
+        if fault == "unbuildable":
+            raise RuntimeError("no kernel")
+        built.append(b"engine %d" % len(built))
+        return built[-1]
+
+    class Played:
+        def __init__(self, engine: bytes, *others: Any) -> None:
+            if engine == b"engine 0" and others[-1].endswith(base.READY) and fault == "refused":
+                raise RuntimeError("TensorRT can't read the engine")
+            self.engine, self.reason = engine, others[-1]
+
+    def made() -> Any:
+        return tensorrt.build(lively(CLASSIC), (1, 1, 64, 64), CPU, "auto", Slot(Prebuilt(), {"engine": "tensorrt"}))
+
+    monkeypatch.setattr(tensorrt, "serialised", serialised)
+    monkeypatch.setattr(tensorrt, "_TensorRT", Played)
+    if fault == "unbuildable":
+        with pytest.raises(EngineError, match="TensorRT can't build this world: no kernel"):
+            made()
+        return
+    assert made().engine == b"engine 0" and not caplog.messages
+    second = made()
+    assert second.engine == (b"engine 1" if fault else b"engine 0")
+    assert (base.READY in second.reason) is (not fault) and len(caplog.messages) == bool(fault)
+    assert base.READY in made().reason
+
+
+def called(node: ast.Call) -> str:
+    return ast.unparse(node.func).rpartition(".")[2]
+
+
+def test_tensorrt_calls_what_is_checked() -> None:
+    ours = calls((FOLDER / "tensorrt.py").read_text(encoding="utf-8"))
+    for name, count in RUNTIME.items():
+        found = [node for node in ours if called(node) == name]
+        assert found and all(len(node.args) == count and not node.keywords for node in found), name
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["2.11.*", "2.14.*"])
+@pytest.mark.parametrize("version", ["2.11.*", "2.12.*", "2.13.*", "2.14.*"])
 def test_torch_tensorrt_takes_what_it_is_given(version: str, tmp_path: Path) -> None:
-    """Its libraries are too big to install for a test; its source says which arguments `compile` has."""
+    """Its libraries are too big to install for a test; its source says what it takes and how it calls TensorRT.
+
+    Its Python runtime makes the same calls as our engine does, so each must occur in it with as many arguments.
+    """
     get = [
         sys.executable,
         "-m",
@@ -355,12 +582,20 @@ def test_torch_tensorrt_takes_what_it_is_given(version: str, tmp_path: Path) -> 
         pytest.skip(f"can't download torch-tensorrt: {err}")
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        source = ast.parse(archive.read("torch_tensorrt/dynamo/_compiler.py"))
-    (theirs,) = (n for n in source.body if isinstance(n, ast.FunctionDef) and n.name == "compile")
-    ours = next(
-        node
-        for node in ast.walk(ast.parse((FOLDER / "tensorrt.py").read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch_tensorrt.dynamo.compile"
-    )
+        compiler = archive.read("torch_tensorrt/dynamo/_compiler.py").decode()
+        exported = archive.read("torch_tensorrt/dynamo/__init__.py").decode()
+        runtime = [name for name in archive.namelist() if name.startswith("torch_tensorrt/dynamo/runtime/")]
+        theirs_run = [node for name in runtime if name.endswith(".py") for node in calls(archive.read(name).decode())]
+    name = "convert_exported_program_to_serialized_trt_engine"
+    (theirs,) = (n for n in ast.parse(compiler).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    (ours,) = (n for n in calls((FOLDER / "tensorrt.py").read_text(encoding="utf-8")) if called(n) == name)
+    assert ast.unparse(ours.func) == f"torch_tensorrt.dynamo.{name}" and name in exported
     known = {a.arg for a in [*theirs.args.args, *theirs.args.kwonlyargs]}
     assert {k.arg for k in ours.keywords} <= known and len(ours.args) <= len(theirs.args.args)
+    assert theirs.returns is not None and ast.unparse(theirs.returns) == "bytes"
+    for each in RUNTIME.keys() - {"get_tensor_name", "get_tensor_mode", "create_execution_context"}:
+        assert any(called(n) == each and len(n.args) == RUNTIME[each] for n in theirs_run), each
+    text = "\n".join(ast.unparse(node) for node in theirs_run)
+    assert "create_execution_context" in text
+    if version in ("2.13.*", "2.14.*"):  # from 2.13 on it asks the engine for the names as well
+        assert "get_tensor_name(" in text and "get_tensor_mode(" in text

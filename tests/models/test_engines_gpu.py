@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
 from nets import CLASSIC, SHUFFLE, lively, picture
@@ -9,7 +12,9 @@ from nets import CLASSIC, SHUFFLE, lively, picture
 from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
+from l2s_node.models.engines.base import NOT_KEPT, READY
 from l2s_node.models.pix2pix import Generator
+from l2s_node.models.prebuilt import Prebuilt
 
 pytestmark = [
     pytest.mark.gpu,
@@ -102,3 +107,31 @@ def test_auto_takes_inductor() -> None:
     generator.draw_field(*SIZE, 5)
     chosen, reason = engines.build("auto", generator, SHUFFLE, (1, 1, *SIZE), CUDA)
     assert chosen.name == engine.name == "inductor" and "float16" in reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["inductor", "tensorrt"])
+def test_what_was_built_before_plays_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept by `l2s build`, taken by a show, and captured in a graph there."""
+    monkeypatch.setenv("L2S_HOME", str(tmp_path))
+    reason = engines.room(name).missing()
+    if reason is not None:
+        pytest.skip(reason)
+    card = dataclasses.replace(SHUFFLE, hash="0" * 64)
+    generator = lively(card)
+    generator.draw_field(*SIZE, 5)
+    x = picture(*SIZE)
+    with torch.inference_mode():
+        want = generator(x)
+    for store in (Prebuilt(building=True), Prebuilt(only=True)):
+        engine, _ = engines.build(name, generator, card, (1, 1, *SIZE), CUDA, "auto", store)
+        assert NOT_KEPT not in engine.reason and (READY in engine.reason) is store.only
+        assert (engine(x.to(CUDA)).cpu() - want).abs().mean() <= TOLERANCE["float16"][0]
+        assert engine.step is not None
+        source, graph = x.to(CUDA), torch.cuda.CUDAGraph()
+        engine.step(source)
+        with torch.cuda.graph(graph):
+            out = engine.step(source) * 1.0
+        graph.replay()
+        assert (out.cpu() - want).abs().mean() <= TOLERANCE["float16"][0]
+        engine.close()

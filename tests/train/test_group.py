@@ -63,6 +63,7 @@ with join(torch.device("cpu")) as group:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_step_as_one_with_the_whole_batch(tmp_path):
     torch.manual_seed(7)
     given = {
@@ -103,6 +104,7 @@ except TrainError as err:
 """
 
 
+@pytest.mark.slow
 def test_a_training_of_two_processes_is_one_training(pictures, tmp_path):
     code = script(tmp_path, TRAINING)
     assert torchrun(code, pictures, tmp_path, 16, "killed").returncode  # torchrun's own for a process that failed

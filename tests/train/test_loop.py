@@ -208,6 +208,7 @@ print(loop.run(small(Path(sys.argv[1]), Path(sys.argv[2]), images=int(sys.argv[4
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space that the system keeps")
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_the_memory_is_halved(settings, pictures):
     """The allocator itself refuses: the process may not have 150 MB more than it has when it starts to train."""
     command = elsewhere(LIMITED, pictures, settings.out, 150, 40)

@@ -13,11 +13,18 @@ import torch
 
 from l2s_node.config import DEVICES, ENGINES
 from l2s_node.errors import EngineError
+from l2s_node.models import trial
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines.base import Engine, Shape
+from l2s_node.models.identity import identity
 from l2s_node.models.pix2pix import Generator
+from l2s_node.models.prebuilt import NOWHERE, Prebuilt, Slot
+from l2s_node.models.trial import Trial
 
-__all__ = ["NAMES", "Engine", "EngineError", "build", "choose", "pick_device", "room", "survey"]
+__all__ = [
+    "NAMES", "Engine", "EngineError", "build", "choose", "contenders", "measured", "pick_device", "room", "slot",
+    "survey", "trial_slot",
+]  # fmt: skip
 
 NAMES = tuple(name for name in ENGINES if name != "auto")
 
@@ -29,7 +36,10 @@ PREFERRED = {
     ),
     "mps": (),
 }
-"""What "auto" tries before eager, by type of device. TensorRT is taken by name only: it builds for minutes."""
+"""What "auto" tries before eager, by type of device, where nothing was measured yet. TensorRT builds for minutes."""
+
+CONTENDERS = {"cuda": ("inductor", "tensorrt", "eager"), "cpu": ("openvino", "onnxruntime", "eager"), "mps": ("eager",)}
+"""What `l2s build` tries, by type of device; then "auto" goes by what it measured."""
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +72,37 @@ def pick_device(requested: str = "auto") -> tuple[torch.device, str]:
     return torch.device(requested), "asked for"
 
 
-def choose(requested: str, device: torch.device, card: ModelCard) -> list[tuple[str, str]]:
-    """(name, why) of the engines to try for `card` on `device`, best first.
+def slot(name: str, card: ModelCard, shape: Shape, device: torch.device, store: Prebuilt | None) -> Slot:
+    """Where the engine called `name` keeps what it compiles of the world of `card`; nowhere without a `store`."""
+    if store is None or not card.hash:
+        return NOWHERE
+    return Slot(store, identity(name, room(name).PACKAGES, card, shape, device), f"{card.name}/{card.size}")
+
+
+def contenders(device: torch.device, card: ModelCard) -> list[str]:
+    """Names of the engines that a trial is between; one alone needs none."""
+    if card.dropout:
+        return ["eager"]
+    return [name for name in CONTENDERS[device.type] if room(name).missing() is None]
+
+
+def trial_slot(card: ModelCard, shape: Shape, device: torch.device, store: Prebuilt | None) -> Slot:
+    """Where the trial of the world of `card` is kept."""
+    if store is None or not card.hash:
+        return NOWHERE
+    packages = [package for name in CONTENDERS[device.type] for package in room(name).PACKAGES]
+    return Slot(store, identity("trial", packages, card, shape, device), f"{card.name}/{card.size}")
+
+
+def measured(card: ModelCard, shape: Shape, device: torch.device, store: Prebuilt | None) -> Trial | None:
+    """What `l2s build` measured of this world here, if it did and nothing has changed since."""
+    return trial.find(trial_slot(card, shape, device, store))
+
+
+def choose(
+    requested: str, device: torch.device, card: ModelCard, measured: Trial | None = None
+) -> list[tuple[str, str]]:
+    """(name, why) of the engines to try for `card` on `device`, best first: as they were `measured`, or as they tend.
 
     Raises:
         EngineError: the engine asked for is unknown, not for this device or can't be used here; with the remedy.
@@ -72,6 +111,9 @@ def choose(requested: str, device: torch.device, card: ModelCard) -> list[tuple[
         return [(_usable(requested, device), "asked for")]
     if card.dropout:
         return [("eager", "this world plays with dropout, which compilers leave out")]
+    if measured is not None:
+        present = [name for name in measured.milliseconds if room(name).missing() is None]
+        return [(name, measured.text()) for name in dict.fromkeys([*present, "eager"])]
     found: list[tuple[str, str]] = []
     absent: list[str] = []
     for name, why in PREFERRED[device.type]:
@@ -95,12 +137,26 @@ def _usable(name: str, device: torch.device) -> str:
     return name
 
 
+def _unmeasured(
+    requested: str, device: torch.device, card: ModelCard, store: Prebuilt | None, known: Trial | None
+) -> bool:
+    """Whether "auto" goes on without a trial where one could be."""
+    return requested == "auto" and store is not None and known is None and len(contenders(device, card)) > 1
+
+
 def build(
-    requested: str, generator: Generator, card: ModelCard, shape: Shape, device: torch.device, precision: str = "auto"
+    requested: str,
+    generator: Generator,
+    card: ModelCard,
+    shape: Shape,
+    device: torch.device,
+    precision: str = "auto",
+    store: Prebuilt | None = None,
 ) -> tuple[Engine, str]:
     """(engine, why) for `generator`, whose seed field is drawn for the canvas of `shape` (n, 1, h, w).
 
-    With "auto" the next best engine is taken where one can't build this generator, and the log says why.
+    With "auto" the next best engine is taken where one can't build this generator, and the log says why. What was
+    compiled before is taken from `store`, where there is one; then `generator` must be what `card.hash` stands for.
 
     Raises:
         EngineError: none can; or not the one that was asked for.
@@ -109,10 +165,13 @@ def build(
         raise EngineError(
             f"{shape[3]}x{shape[2]} is no canvas for this world: its sides are multiples of {card.multiple}"
         )
-    failures: list[str] = []
-    for name, why in choose(requested, device, card):
+    known = measured(card, shape, device, store) if requested == "auto" else None
+    failures = ["not measured here yet, l2s build does"] if _unmeasured(requested, device, card, store, known) else []
+    for name, why in choose(requested, device, card, known):
         try:
-            engine: Engine = room(name).build(generator, shape, device, precision)
+            engine: Engine = room(name).build(
+                generator, shape, device, precision, slot(name, card, shape, device, store)
+            )
         except EngineError as err:
             if requested != "auto":
                 raise

@@ -1,16 +1,19 @@
 """The shape of an engine: what a module of `engines/` exports, and what they share.
 
-An engine is a module beside this one that exports exactly three public names:
+An engine is a module beside this one that exports these public names:
 
     missing() -> str | None                                  why it can't be used here and the remedy, in one sentence
     DEVICES: tuple[str, ...]                                 types of torch devices that it runs on
-    build(generator, shape, device, precision) -> Engine     see `build` below
+    PACKAGES: tuple[str, ...]                                what it is made with beside torch, as pip calls it
+    build(generator, shape, device, precision, slot) -> Engine     see `build` below
 
-``build(generator: Generator, shape: Shape, device: torch.device, precision: str) -> Engine``
+``build(generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot = NOWHERE) -> Engine``
 
     generator: float32 on the CPU, in eval mode, its seed field drawn for the canvas. It is left as it is.
     shape: (n, 1, h, w) of every input from now on.
     precision: "auto" or one of `PRECISIONS`.
+    slot: where it looks for what it compiled before, and keeps what it compiles now. What the library refuses of it is
+        dropped (`Slot.refused`) and built anew. An engine whose library would unpickle it leaves the slot alone.
     Raises EngineError: it can't build this generator here.
 
 Engines don't know each other; which one is used is chosen in `engines/__init__.py`. None of them lets threads spin
@@ -20,13 +23,11 @@ while they wait: with one foreign busy process that took a step of eager torch f
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from l2s_node.errors import EngineError
 from l2s_node.models.pix2pix import SEEDS, Dropout, Generator
@@ -38,9 +39,6 @@ PRECISIONS: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-
-MOST_THREADS = 8
-"""More don't make nets of this size faster, and capture, encoding and the page want cores as well."""
 
 
 class Engine(Protocol):
@@ -83,6 +81,25 @@ def prepared(generator: Generator, device: torch.device, dtype: torch.dtype = to
     return net.to(device=device, dtype=dtype)
 
 
+READY = "built before"
+"""In the reason of an engine that was taken from its slot."""
+NOT_KEPT = "not kept: "
+"""Before the reason why an engine can't be kept, in the reason of an engine."""
+
+
+class Typed(nn.Module):
+    """A prepared network in its own precision, between float32 input and output: for exporters."""
+
+    def __init__(self, net: Generator, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.net = net
+        self.dtype = dtype
+
+    def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
+        y: Tensor = self.net(x.to(self.dtype), seeds=seeds)
+        return y.float()
+
+
 def seeds_of(generator: Generator, device: torch.device) -> Tensor | None:
     """`Engine.seeds` at first: the field as it was drawn first."""
     return torch.eye(1, SEEDS, device=device)[0] if generator.seeded else None
@@ -109,9 +126,3 @@ def refuse_dropout(generator: Generator, name: str) -> None:
     """
     if any(isinstance(module, Dropout) and module.live for module in generator.modules()):
         raise EngineError(f"{name} leaves dropout out, and this world plays with it: take --engine eager")
-
-
-def threads() -> int:
-    """Threads for a CPU engine: this process's cores (not hyper-threads), at most `MOST_THREADS`."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed, MOST_THREADS))

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared, seeds_of
 from l2s_node.models.pix2pix import Generator
+from l2s_node.models.prebuilt import NOWHERE, Slot
 
 DEVICES = ("cpu", "cuda", "mps")
+PACKAGES: tuple[str, ...] = ()
 
 _OFFERED = {
     "cpu": (("float32", "bfloat16"), "exact, and few CPUs are faster in less"),
@@ -22,7 +24,7 @@ def missing() -> str | None:
     return None
 
 
-def build(generator: Generator, shape: Shape, device: torch.device, precision: str) -> _Eager:
+def build(generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot = NOWHERE) -> _Eager:
     """See `engines.base`."""
     return _Eager(generator, shape, device, *pick_precision(precision, *_OFFERED[device.type]))
 

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import tempfile
 import types
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from l2s_node.errors import EngineError
-from l2s_node.models.engines.base import PRECISIONS, Shape, pick_precision, prepared, seeds_of
+from l2s_node.models.engines.base import NOT_KEPT, PRECISIONS, READY, Shape, pick_precision, prepared, seeds_of
 from l2s_node.models.pix2pix import Generator
+from l2s_node.models.prebuilt import NOWHERE, Slot
 
 DEVICES = ("cuda",)
+PACKAGES: tuple[str, ...] = ("triton",)
 
 _OFFERED = (("float16", "bfloat16", "float32"), "half the memory traffic of float32, relative error 5e-4")
+
+Run = Callable[[Tensor, Tensor | None], Tensor]
+"""The network of (x, seeds), float32 to float32."""
+LARGEST_ERROR = 0.02
+"""Mean difference of what is packaged to eager float32, in values of -1…1; bfloat16 alone makes up to 0.01."""
+_FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
+"""What torch raises that can't package a network or open a package, or whose unpublished functions have changed."""
 
 
 def missing() -> str | None:
@@ -32,15 +44,55 @@ def missing() -> str | None:
     return None
 
 
-def build(generator: Generator, shape: Shape, device: torch.device, precision: str) -> _Inductor:
+def build(generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot = NOWHERE) -> _Inductor:
     """See `engines.base`. Compiles at once (seconds); the CUDA graph is captured by the first call."""
-    return _Inductor(generator, shape, device, *pick_precision(precision, *_OFFERED))
+    precision, reason = pick_precision(precision, *_OFFERED)
+    kept = slot.take(precision)
+    if kept is not None:
+        try:
+            return _Inductor(opened(kept), generator, shape, device, precision, f"{reason}; {READY}")
+        except (*_FAULTS, EngineError) as err:
+            slot.refused(precision, err)
+    if slot.building:
+        try:
+            return _kept(generator, shape, device, precision, reason, slot)
+        except (*_FAULTS, EngineError) as err:
+            reason += f"; {NOT_KEPT}{_first_line(err)}"
+    run = compiled(generator, device, PRECISIONS[precision])
+    return _Inductor(run, generator, shape, device, precision, reason)
+
+
+def _kept(
+    generator: Generator, shape: Shape, device: torch.device, precision: str, reason: str, slot: Slot
+) -> _Inductor:
+    """The engine as a package, which is kept if it plays, captured in a graph too, what the network itself plays.
+
+    Raises:
+        RuntimeError: it doesn't, or the package can't be made here (it takes CUDA's headers, as `compiled` doesn't).
+    """
+    package = packaged(generator, shape, device, PRECISIONS[precision])
+    engine = _Inductor(opened(package), generator, shape, device, precision, reason)
+    x = torch.rand(shape, device=device) * 2 - 1
+    with torch.inference_mode():
+        error = (engine(x) - prepared(generator, device)(x)).abs().mean().item()
+    if not error < LARGEST_ERROR:
+        raise RuntimeError(f"what was packaged is {error:.2g} off")
+    slot.keep(precision, package)
+    return engine
 
 
 class _Inductor:
     name = "inductor"
 
-    def __init__(self, generator: Generator, shape: Shape, device: torch.device, precision: str, reason: str) -> None:
+    def __init__(
+        self,
+        run: Run,
+        generator: Generator,
+        shape: Shape,
+        device: torch.device,
+        precision: str,
+        reason: str,
+    ) -> None:
         self.device = device
         self.precision = precision
         self.reason = reason
@@ -48,8 +100,8 @@ class _Inductor:
         self._input = torch.zeros(shape, device=device)
         n, _, h, w = shape
         self._output = torch.empty((n, 3, h, w), device=device)
+        self._compiled = run
         self.seeds = seeds_of(generator, device)
-        self._compiled = compiled(generator, device, PRECISIONS[precision])
         try:
             self.step(self._input)
             torch.cuda.synchronize(device)
@@ -86,23 +138,62 @@ class _Inductor:
         del self._compiled, self._input, self._output
 
 
-def compiled(
-    generator: Generator, device: torch.device, dtype: torch.dtype, backend: str = "inductor"
-) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """`generator` as one compiled function of (x, seeds), float32 to float32; it is compiled by its first call.
+class _Whole(nn.Module):
+    """`generator` for playing, float32 to float32."""
+
+    def __init__(self, generator: Generator, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.net = prepared(generator, device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dtype = dtype
+
+    def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
+        y: Tensor = self.net(x.to(dtype=self.dtype, memory_format=torch.channels_last), seeds=seeds)
+        return y.to(dtype=torch.float32, memory_format=torch.contiguous_format)
+
+
+def packaged(generator: Generator, shape: Shape, device: torch.device, dtype: torch.dtype) -> bytes:
+    """`generator` compiled ahead of time (AOTInductor): machine code and weights in an archive, no pickles."""
+    from torch._inductor import aoti_compile_and_package
+
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations within torch.export
+        x, seeds = torch.zeros(shape, device=device), seeds_of(generator, device)
+        program = torch.export.export(_Whole(generator, device, dtype).eval(), (x,) if seeds is None else (x, seeds))
+        path = aoti_compile_and_package(program, package_path=str(Path(folder) / "world.pt2"))
+        return Path(path).read_bytes()
+
+
+def opened(package: bytes) -> Run:
+    """What `packaged` made, as a function. Machine code: only what came from a slot, under this user's seal, gets here.
+
+    torch's own function for it would also unpickle tensors, should there be any; the loader below it reads none.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "world.pt2"
+        path.write_bytes(package)
+        # single-threaded: without the events that can't be captured in a CUDA graph
+        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", True, 1, -1)
+
+    def run(x: Tensor, seeds: Tensor | None) -> Tensor:
+        y: Tensor = loader.run([x.contiguous()] if seeds is None else [x.contiguous(), seeds])[0]
+        return y
+
+    return run
+
+
+def compiled(generator: Generator, device: torch.device, dtype: torch.dtype, backend: str = "inductor") -> Run:
+    """`generator` as one compiled function; it is compiled by its first call.
 
     torch counts recompilations per code object and gives up after eight, so each build gets a code object of its own.
     """
-    net = prepared(generator, device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    whole = _Whole(generator, device, dtype)
 
     def run(x: Tensor, seeds: Tensor | None) -> Tensor:
-        y: Tensor = net(x.to(dtype=dtype, memory_format=torch.channels_last), seeds=seeds)
-        return y.to(dtype=torch.float32, memory_format=torch.contiguous_format)
+        y: Tensor = whole(x, seeds)
+        return y
 
     fresh = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
-    made: Callable[[Tensor, Tensor | None], Tensor] = torch.compile(
-        fresh, backend=backend, dynamic=False, fullgraph=True
-    )
+    made: Run = torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True)
     return made
 
 

@@ -8,6 +8,7 @@ each time (measured with torch 2.13): a show that changes worlds all night would
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,10 +18,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from l2s_node.errors import EngineError
-from l2s_node.models.engines.base import Shape, pick_precision, prepared, refuse_dropout, seeds_of, threads
+from l2s_node.machine import threads
+from l2s_node.models.engines.base import READY, Shape, pick_precision, prepared, refuse_dropout, seeds_of
 from l2s_node.models.pix2pix import Generator
+from l2s_node.models.prebuilt import NOWHERE, Slot
 
 DEVICES = ("cpu",)
+PACKAGES: tuple[str, ...] = ("openvino",)
 
 _TYPES = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -32,11 +36,11 @@ def missing() -> str | None:
     return None
 
 
-def build(generator: Generator, shape: Shape, device: torch.device, precision: str) -> _OpenVINO:
+def build(generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot = NOWHERE) -> _OpenVINO:
     """See `engines.base`."""
     refuse_dropout(generator, "openvino")
     try:
-        return _OpenVINO(generator, shape, device, precision)
+        return _OpenVINO(generator, shape, device, precision, slot)
     except (ImportError, OSError) as err:
         raise EngineError(f"openvino can't be loaded ({err}): install it again") from err
     except RuntimeError as err:  # OpenVINO's only kind
@@ -47,7 +51,9 @@ class _OpenVINO:
     name = "openvino"
     step = None
 
-    def __init__(self, generator: Generator, shape: Shape, device: torch.device, asked: str) -> None:
+    def __init__(
+        self, generator: Generator, shape: Shape, device: torch.device, asked: str, slot: Slot = NOWHERE
+    ) -> None:
         import openvino
 
         self.device = device
@@ -62,7 +68,10 @@ class _OpenVINO:
             # a pinned thread waits for its core while another process has it; free ones share the rest
             "ENABLE_CPU_PINNING": False,
         }
-        self._request = core.compile_model(written(generator, shape), "CPU", settings).create_infer_request()
+        compiled = self._ready(core, settings, slot)
+        if compiled is None:
+            compiled = self._compiled(core, settings, slot, written(generator, shape))
+        self._request = compiled.create_infer_request()
         n, _, h, w = shape
         self._input = torch.zeros(shape)
         self._output = torch.empty((n, 3, h, w))
@@ -70,6 +79,26 @@ class _OpenVINO:
         for index, tensor in enumerate([self._input] if self.seeds is None else [self._input, self.seeds]):
             self._request.set_input_tensor(index, openvino.Tensor(tensor.numpy(), shared_memory=True))
         self._request.set_output_tensor(openvino.Tensor(self._output.numpy(), shared_memory=True))
+
+    def _ready(self, core: Any, settings: dict[str, Any], slot: Slot) -> Any:
+        """What was compiled before, or None; OpenVINO's own format: XML and numbers."""
+        kept = slot.take(self.precision)
+        if kept is None:
+            return None
+        try:
+            compiled = core.import_model(kept, "CPU", settings)
+        except RuntimeError as err:
+            return slot.refused(self.precision, err)
+        self.reason += f"; {READY}"
+        return compiled
+
+    def _compiled(self, core: Any, settings: dict[str, Any], slot: Slot, model: Any) -> Any:
+        compiled = core.compile_model(model, "CPU", settings)
+        if slot.building:
+            stream = io.BytesIO()
+            compiled.export_model(stream)
+            slot.keep(self.precision, stream.getvalue())
+        return compiled
 
     def __call__(self, x: Tensor) -> Tensor:
         self._input.copy_(x)

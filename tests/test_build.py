@@ -1,0 +1,173 @@
+"""`l2s build`: engines before the show, the trial that auto goes by, and the show that takes both."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from l2s_node import loader
+from l2s_node.cli import main
+from l2s_node.config import RunConfig
+from l2s_node.models import engines, store, trial
+from l2s_node.models.card import ModelCard
+from l2s_node.models.engines.base import READY
+from l2s_node.models.prebuilt import Prebuilt
+from l2s_node.models.trial import Trial
+from l2s_node.picture import condition
+
+CPU = torch.device("cpu")
+CONFIG = RunConfig(source="null:", sinks=("null:",), device="cpu")
+FRAME = (1280, 720)
+TRIAL = Trial({"eager": 2.0, "openvino": 6.125}, "2026-11-25")
+
+pytestmark = pytest.mark.skipif(engines.room("openvino").missing() is not None, reason="openvino isn't here")
+
+
+@pytest.fixture(autouse=True)
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelCard]:
+    """The world "tiny", small, in a folder of the user's own."""
+    monkeypatch.setenv("L2S_HOME", str(tmp_path))
+    monkeypatch.setattr(trial, "TURN", 0.005)
+    missing = engines.room("onnxruntime")
+    monkeypatch.setattr(missing, "missing", lambda: "onnxruntime isn't installed: pip install onnxruntime")
+    card = ModelCard("tiny", "small", "shuffle", (4, 8), multiple=64, seed=1, condition=dict(condition.SETTINGS))
+    yield store.save(tmp_path / "worlds" / "tiny" / "small.safetensors", store.instantiate(card).eval(), card)
+    logging.getLogger("l2s_node.models.engines").setLevel(logging.NOTSET)  # the verb quietens it
+
+
+def lines(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
+    assert main(["build", "--device", "cpu", *args]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def loaded() -> list[loader.Loaded]:
+    found = list(loader.load(loader.Request("tiny", "small", FRAME), CONFIG, CPU))
+    for each in found:
+        each.close()
+    return found
+
+
+def test_it_builds_compares_and_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    (before,) = loaded()
+    assert READY not in before.reason and "not measured here yet" in before.reason
+    first = lines(capsys, "tiny")
+    assert "tiny/small 320x192 openvino" in first[1] and first[1].endswith(", kept")
+    assert "nothing to keep" in first[2] and "auto takes" in first[3] and "measured on this machine on" in first[3]
+    fastest = first[3].split("auto takes ")[1].split()[0]
+    again = lines(capsys, "tiny/small")
+    assert "is kept already" in again[1]
+    fastest = again[3].split("auto takes ")[1].split()[0]
+    (after,) = loaded()
+    assert after.engine.split()[0] == fastest and "measured on this machine" in after.reason
+    assert fastest == "eager" or READY in after.reason
+
+
+def test_it_says_what_is_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lines(capsys) == ["none: see l2s build"]
+    lines(capsys, "tiny", "--engine", "openvino")
+    for said in (lines(capsys), main(["list", "built"]) or capsys.readouterr().out.splitlines()):
+        assert len(said) == 2 and "tiny/small" in said[0] and "openvino" in said[0] and "of at most" in said[1]
+    monkeypatch.setattr("l2s_node.models.identity._code", lambda: "another")
+    assert "not taken any more: made by another l2s-node" in lines(capsys)[0]
+
+
+def test_one_engine_by_name_makes_no_trial(capsys: pytest.CaptureFixture[str], world: ModelCard) -> None:
+    assert len(lines(capsys, "tiny", "--engine", "openvino", "--size", "small")) == 2
+    assert engines.measured(world, (1, 1, 192, 320), CPU, Prebuilt()) is None
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["nowhere"], "there is no world 'nowhere'"),
+        (["tiny", "--size", "large"], "has no size 'large'"),
+        (["tiny", "--engine", "inductor"], "inductor doesn't run on cpu"),
+        (["tiny", "--engine", "onnxruntime"], "pip install onnxruntime"),
+        (["tiny", "--frame", "wide"], "wide"),
+        (["tiny", "--frame", "same"], "--frame 1280x720"),
+        (["/nowhere/world.safetensors"], "there is no file"),
+    ],
+)
+def test_a_failure_is_one_sentence(args: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--device", "cpu", *args]) == 2
+    said = capsys.readouterr().err
+    assert text in said and said.count("\n") == 1
+
+
+def test_an_engine_that_fails_leaves_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise engines.EngineError("no such kernel")
+
+    monkeypatch.setattr(engines.room("openvino"), "build", broken)
+    said = lines(capsys, "tiny")
+    assert "openvino: not built: no such kernel" in said[1] and "eager float32: built" in said[2] and len(said) == 3
+
+
+# --- auto -------------------------------------------------------------------------------------------------------------
+
+
+def test_auto_goes_by_the_trial(world: ModelCard) -> None:
+    shape = (1, 1, 192, 320)
+    trial.keep(engines.trial_slot(world, shape, CPU, Prebuilt()), TRIAL)
+    assert engines.measured(world, shape, CPU, Prebuilt()) == TRIAL
+    chosen = engines.choose("auto", CPU, world, TRIAL)
+    assert [name for name, _ in chosen] == ["eager", "openvino"]
+    assert chosen[0][1] == "eager 2 ms, openvino 6.1 ms, measured on this machine on 2026-11-25"
+    (got,) = loaded()
+    assert got.engine == "eager float32" and chosen[0][1] in got.reason
+    assert engines.choose("openvino", CPU, world, TRIAL) == [("openvino", "asked for")]
+    live = dataclasses.replace(world, dropout=True)
+    assert [name for name, _ in engines.choose("auto", CPU, live)] == ["eager"]
+
+
+def test_a_trial_of_other_versions_isnt_taken(world: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (1, 1, 192, 320)
+    trial.keep(engines.trial_slot(world, shape, CPU, Prebuilt()), TRIAL)
+    monkeypatch.setattr("l2s_node.models.identity.versions", lambda packages: "others")
+    assert engines.measured(world, shape, CPU, Prebuilt()) is None
+
+
+def test_what_was_measured_and_is_gone_is_passed_over(world: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.room("openvino"), "missing", lambda: "it was removed")
+    quick = Trial({"openvino": 1.0, "eager": 2.0}, "2026-11-25")
+    assert [name for name, _ in engines.choose("auto", CPU, world, quick)] == ["eager"]
+
+
+def test_measuring_puts_the_fastest_first() -> None:
+    calls: dict[str, int] = {"slow": 0, "quick": 0}
+
+    def work(name: str, seconds: float) -> object:
+        def call(_: torch.Tensor) -> None:
+            calls[name] += 1
+            time.sleep(seconds)
+
+        return call
+
+    found = trial.measure({"slow": work("slow", 0.02), "quick": work("quick", 0.001)}, torch.zeros(1))  # type: ignore[dict-item]
+    assert list(found.milliseconds) == ["quick", "slow"] and found.milliseconds["slow"] >= 20
+    assert min(calls.values()) >= 3 * (trial.ROUNDS + 1)
+
+
+# --- engines that build for long --------------------------------------------------------------------------------------
+
+
+def test_a_slow_engine_that_is_built_needs_no_stand_in(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loader, "SLOW", ("openvino",))
+    assert [each.engine.split()[0] for each in loaded()] == ["eager", "openvino"]
+    lines(capsys, "tiny", "--engine", "openvino")
+    (only,) = loaded()
+    assert only.engine.startswith("openvino") and READY in only.reason
+    (path,) = Prebuilt().folder.glob("openvino-*")
+    path.write_bytes(path.read_bytes()[:-5])
+    assert [each.engine.split()[0] for each in loaded()] == ["eager", "openvino"]
+    assert "is built anew" in caplog.text
