@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from l2s_node.frame import is_sd
+
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -31,8 +33,8 @@ class Painter(Protocol):
 class Bars:
     """Colour bars at 75 %, their reverse, a grey ramp from black to white, and a mark that shows that time runs.
 
-    The order of the bars is that of SMPTE EG 1; the colours are converted as ITU-R BT.709-6 says (items 3.2, 3.3
-    and 4.6), at every size.
+    The order of the bars is that of SMPTE EG 1; the colours are converted as pictures of their size are read (`is_sd`):
+    as ITU-R BT.601-7 says (2.5), or BT.709-6 (items 3.2, 3.3 and 4.6).
     """
 
     _COLOURS = ((1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0), (1, 0, 1), (1, 0, 0), (0, 0, 1))
@@ -41,10 +43,11 @@ class Bars:
     def __init__(self, width: int, height: int) -> None:
         top, middle = height * 2 // 3, height * 3 // 4
         self._card = np.empty((height, 2 * width), np.uint8)
+        weights = (0.299, 0.114) if is_sd(width, height) else (0.2126, 0.0722)
         for rows, colours in ((slice(0, top), self._COLOURS), (slice(top, middle), self._REVERSE)):
             edges = [round(i * width / 14) * 2 for i in range(8)]  # on whole UYVY groups of two pixels
             for left, right, colour in zip(edges, edges[1:], colours, strict=False):
-                self._card[rows, 2 * left : 2 * right] = np.tile(_uyvy(colour, 0.75), (right - left) // 2)
+                self._card[rows, 2 * left : 2 * right] = np.tile(_uyvy(colour, 0.75, *weights), (right - left) // 2)
         self._card[middle:, 0::2] = NEUTRAL
         self._card[middle:, 1::2] = np.linspace(BLACK, WHITE, width).round()
         self._mark = slice(height - max(1, (height - middle) // 4), height)
@@ -58,11 +61,11 @@ class Bars:
         canvas[self._mark, 2 * left + 1 : 2 * (left + side) : 2] = WHITE
 
 
-def _uyvy(rgb: tuple[int, int, int], level: float) -> Bytes:
-    """The four bytes of two pixels of one colour, R'G'B' 0 or 1 times `level`, by BT.709 in limited range."""
+def _uyvy(rgb: tuple[int, int, int], level: float, kr: float, kb: float) -> Bytes:
+    """The four bytes of two pixels of one colour, R'G'B' 0 or 1 times `level`, in limited range; kr, kb as in luma."""
     r, g, b = (channel * level for channel in rgb)
-    y = 0.2126 * r + 0.7152 * g + 0.0722 * b
-    u, v = (b - y) / 1.8556, (r - y) / 1.5748
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    u, v = (b - y) / (2 - 2 * kb), (r - y) / (2 - 2 * kr)
     luma = round(16 + 219 * y)
     return np.array([round(128 + 224 * u), luma, round(128 + 224 * v), luma], np.uint8)
 

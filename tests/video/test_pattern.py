@@ -21,19 +21,18 @@ def first(uri: str, size: tuple[int, int] = (280, 158)) -> Frame:
     return frame
 
 
-def test_the_bars_have_the_colours_of_bt709() -> None:
-    row = first("pattern:bars").planes[0][10].reshape(-1, 4)
-    middles = row[[10 + 20 * i for i in range(7)]]  # a group of two pixels in the middle of each bar
-    # 75 % bars in 8 bit, Y Cb Cr: white, yellow, cyan, green, magenta, red, blue (SMPTE RP 219 lists the same colours)
-    want = [
-        (180, 128, 128),
-        (168, 44, 136),
-        (145, 147, 44),
-        (134, 63, 52),
-        (63, 193, 204),
-        (51, 109, 212),
-        (28, 212, 120),
-    ]
+HD = [(180, 128, 128), (168, 44, 136), (145, 147, 44), (134, 63, 52), (63, 193, 204), (51, 109, 212), (28, 212, 120)]
+SD = [(180, 128, 128), (162, 44, 142), (131, 156, 44), (112, 72, 58), (84, 184, 198), (65, 100, 212), (35, 212, 114)]
+"""75 % bars in 8 bit, Y Cb Cr: white, yellow, cyan, green, magenta, red, blue (SMPTE RP 219 and EG 1 list the same)."""
+
+
+@pytest.mark.parametrize(("size", "want"), [((280, 158), SD), ((700, 576), SD), ((1400, 720), HD)])
+def test_the_bars_have_the_colours_that_pictures_of_their_size_are_read_with(
+    size: tuple[int, int], want: list[tuple[int, int, int]]
+) -> None:
+    row = first("pattern:bars", size).planes[0][10].reshape(-1, 4)
+    bar = size[0] // 14  # groups of two pixels
+    middles = row[[bar // 2 + bar * i for i in range(7)]]
     for (u, y0, v, y1), (y, cb, cr) in zip(middles.astype(int), want, strict=True):
         assert y0 == y1 and abs(y0 - y) <= 1 and abs(u - cb) <= 1 and abs(v - cr) <= 1
 
