@@ -10,11 +10,18 @@ def main(argv: list[str] | None = None) -> int:
     """Run `argv` (the process's arguments by default); returns the exit code.
 
     OpenMP threads that spin while they wait take a core from capture and encoding: with one foreign busy process
-    a generator step went from 12 ms to 29–450 ms (measured with torch 2.13). Libraries read these two variables
-    once, when they are loaded; who sets them outside keeps his values.
+    a generator step went from 12 ms to 29–450 ms (measured with torch 2.13).
+
+    torch.compile keeps pickles, by default in a folder of /tmp whose name anybody on the machine can guess and make
+    first; in the user's own folder nobody else leaves any.
+
+    Libraries read these variables once, when they are loaded; who sets them outside keeps his values.
     """
+    from l2s_node.config import home
+
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "inductor"))
     from l2s_node import cli
 
     return cli.main(sys.argv[1:] if argv is None else argv)
