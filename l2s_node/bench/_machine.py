@@ -27,7 +27,7 @@ def facts(device: torch.device) -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "device": device.type,
-        "system": f"{platform.platform(terse=True)} {platform.machine()}",
+        "system": f"{platform.uname().system} {platform.machine()}",
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
