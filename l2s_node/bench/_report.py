@@ -46,7 +46,8 @@ def _line(row: Row) -> str:
     spread = f" ({_number(row.spread[0])} … {_number(row.spread[1])})" if row.spread else ""
     beside = ""
     if row.baseline is not None:
-        times = f", {row.factor:.2g}×" if row.factor is not None and row.factor > 1.1 else ""
+        factor = row.factor or 0.0
+        times = f", {factor:.{0 if factor >= 10 else 1}f}×" if factor > 1.1 else ""
         beside = f"{row.against}: {_number(row.baseline)} {row.unit}{times}"
     note = "; ".join(part for part in (beside, row.note) if part)
     return f"| {row.what} | {_number(row.ours)} {row.unit}{spread} | {note} |"
