@@ -47,7 +47,8 @@ def _line(row: Row) -> str:
     beside = ""
     if row.baseline is not None:
         factor = row.factor or 0.0
-        times = f", {factor:.{0 if factor >= 10 else 1}f}×" if factor > 1.1 else ""
+        shown = f"{factor:.0f}" if factor >= 10 else f"{factor:.2g}"
+        times = f", {shown}×" if factor > 1.1 else ""
         beside = f"{row.against}: {_number(row.baseline)} {row.unit}{times}"
     note = "; ".join(part for part in (beside, row.note) if part)
     return f"| {row.what} | {_number(row.ours)} {row.unit}{spread} | {note} |"
