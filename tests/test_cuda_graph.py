@@ -141,6 +141,27 @@ def test_crossfades(both: Both, canvas: tuple[int, int]) -> None:
         assert both.step(frame, crossfade=0.3)[1] <= 3, i
 
 
+def sown(device: str) -> Player:
+    """Plays the weights of its seed fields as a colour."""
+    seeds = torch.eye(1, 4, device=device)[0]
+
+    def play(x: torch.Tensor) -> torch.Tensor:
+        return (seeds[:3].view(1, 3, 1, 1) * 0.8).expand(1, 3, *x.shape[2:]) + 0.1 * x
+
+    return Player("sown", play, (96, 64), play, seeds)
+
+
+def test_a_dream_drifts_alike_and_nothing_is_captured_anew(both: Both) -> None:
+    both.cpu.use(sown("cpu"), both.now)
+    both.gpu.use(sown("cuda"), both.now)
+    frame, means = noise(PixelFormat.UYVY, SIZE, smooth=8), set()
+    for i in range(20):
+        out, apart = both.step(frame, crossfade=0, drift=1.5, texture=1 + i / 40)
+        assert apart <= 3, i
+        means.add(round(float(out.planes[0].mean()), 1))
+    assert len(means) > 10 and len(both.gpu._programs) == 1
+
+
 def test_freeze_and_changes_of_format_and_size(both: Both) -> None:
     for i in range(24):
         fmt = FORMATS[i % len(FORMATS)]
