@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from l2s_node.config import home, load
+from l2s_node.config import home, load, looks_folders
 from l2s_node.errors import ConfigError, L2SError
 from l2s_node.options import BENCHES, parser
 
@@ -119,12 +119,15 @@ def _build(args: argparse.Namespace) -> int:
             _say(line)
         return 0
     from l2s_node.build import build
+    from l2s_node.picture.looks import Library
+    from l2s_node.picture.rehearse import rehearse
 
     if not args.verbose:
         logging.getLogger("l2s_node.models.engines").setLevel(logging.ERROR)  # all of it is in the lines
     settings = _given(args, "worlds", "size", "frame")
     asked = load(None, {**settings, "source": "null:", "output_size": args.frame})
     build(args.worlds, args.size, asked, _say)
+    rehearse(Library(looks_folders(asked.looks)), _say)
     return 0
 
 

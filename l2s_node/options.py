@@ -167,6 +167,9 @@ def _add_build(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("--frame", default="1280x720", metavar="WxH", help="shape of the pictures that come in (1280x720)")
     p.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on, as in the show (auto)")
     p.add_argument("--device", choices=DEVICES, help="processor of the worlds (auto)")
+    p.add_argument(
+        "--looks", metavar="DIR", action="append", help="folder of more looks to compile; repeat for several"
+    )
 
 
 def _add_bench(verbs: Verbs) -> None:  # type: ignore[valid-type]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from l2s_node import loader
+from l2s_node import loader, texture
 from l2s_node.cli import main
 from l2s_node.config import RunConfig
 from l2s_node.models import engines, store, trial
@@ -41,9 +41,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelCard
     logging.getLogger("l2s_node.models.engines").setLevel(logging.NOTSET)  # the verb quietens it
 
 
-def lines(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
+def lines(capsys: pytest.CaptureFixture[str], *args: str, looks: bool = False) -> list[str]:
+    """What `l2s build` says of worlds, or of looks."""
     assert main(["build", "--device", "cpu", *args]) == 0
-    return capsys.readouterr().out.splitlines()
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("look") == looks]
 
 
 def loaded() -> list[loader.Loaded]:
@@ -171,3 +172,29 @@ def test_a_slow_engine_that_is_built_needs_no_stand_in(
     path.write_bytes(path.read_bytes()[:-5])
     assert [each.engine.split()[0] for each in loaded()] == ["eager", "openvino"]
     assert "is built anew" in caplog.text
+
+
+@pytest.mark.skipif(texture.missing() is not None, reason=f"no OpenGL: {texture.missing()}")
+def test_looks_are_compiled_too_and_one_that_cant_be_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    head = '/*{"ISFVSN": "2", "INPUTS": [{"NAME": "inputImage", "TYPE": "image"}]}*/\n'
+    (folder / "good.fs").write_text(head + "void main() { gl_FragColor = IMG_THIS_PIXEL(inputImage); }\n")
+    (folder / "bad.fs").write_text(head + "void main() {\n  gl_FragColor = nonsense;\n}\n")
+    said = {line.split(": ")[0]: line for line in lines(capsys, "tiny", "--looks", str(folder), looks=True)}
+    assert {"look grain", "look slit_scan"} <= said.keys() and not texture.exists()
+    assert "compiled and drawn in" in said["look good"]
+    assert "bad.fs" in said["look bad"] and "3" in said["look bad"] and "nonsense" in said["look bad"]
+
+
+def test_without_opengl_looks_are_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> None:
+        raise texture.TextureError("there is no OpenGL 3.3 here: install the graphics card's driver")
+
+    monkeypatch.setattr(texture, "gl", none)
+    (said,) = lines(capsys, "tiny", looks=True)
+    assert said.startswith("looks: not compiled: there is no OpenGL 3.3 here")
