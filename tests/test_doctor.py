@@ -21,6 +21,7 @@ from l2s_node.video.base import SYSTEM
 LOOPBACK = Path(__file__).parent / "video" / "ndi_config"
 
 
+@pytest.mark.slow
 def test_it_tries_everything_that_a_show_needs(tmp_path: Path) -> None:
     """In a process of its own, where NDI looks for sources on this computer."""
     make_world(tmp_path, "moss")

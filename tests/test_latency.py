@@ -95,6 +95,7 @@ def test_every_number_is_read_from_what_was_made_of_it() -> None:
 
 
 @pytest.mark.usefixtures("_in_a_hurry")
+@pytest.mark.slow
 def test_the_round_trip_is_at_least_the_delay() -> None:
     program = Program(0.04, dreamt)
     trip = measure(program, program, 0.5, OPTIONS, lambda text: None)
@@ -119,6 +120,7 @@ def test_a_program_that_looks_elsewhere_is_said() -> None:
 
 
 @pytest.mark.usefixtures("_in_a_hurry")
+@pytest.mark.slow
 def test_a_program_that_tells_dark_from_light_only_is_said() -> None:
     program = Program(0.01, lambda plane: np.full_like(plane, plane[:, 1::2].mean()))
     with pytest.raises(RoomError, match="can't be read"):

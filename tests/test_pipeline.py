@@ -617,6 +617,7 @@ def turned(i: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("values", "slack"), [(lambda i: {}, 50_000), (turned, 4_000_000)], ids=["at rest", "turning"])
+@pytest.mark.slow
 def test_nothing_grows(values: Callable[[int], dict[str, object]], slack: int) -> None:
     """While everything is turned, a buffer may still meet its largest picture; a frame that leaks would be 460 kB."""
     pipeline = playing(player((448, 256)), (640, 360))

@@ -92,6 +92,7 @@ def test_a_changed_pin_or_a_moved_folder_is_installed_anew(project: Path, tmp_pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kills a process group")
+@pytest.mark.slow
 def test_a_killed_set_up_is_mended_by_the_next_start(project: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(project, broken, symlinks=True)

@@ -127,6 +127,7 @@ def test_resuming_draws_on_as_if_never_interrupted(settings, monkeypatch):
     assert store.read_card(loop.run(dataclasses.replace(halved, resume=True))).hash == whole
 
 
+@pytest.mark.slow
 def test_a_slow_device_saves_within_its_minute(settings, monkeypatch):
     """However few steps that is: a look every 25 steps would come too late."""
     taken, saves = Training.attempt, []
@@ -231,6 +232,7 @@ def test_where_not_even_two_pictures_fit_is_one_sentence(settings, monkeypatch):
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_minutes_are_minutes_on_the_clock_and_the_schedule_fits_them(settings, monkeypatch):
     """Reading takes 1.5 of 4 seconds here; the rates still fall to their end."""
     read, pace, factors = loop.read, Nets.set_pace, []

@@ -40,6 +40,7 @@ def tried(hall: Hall, way: str = "") -> Check:
 
 
 @needs_gl
+@pytest.mark.slow
 def test_both_ways_go_there_and_back(hall: Hall) -> None:
     for way in TRIED[hall.scheme]:
         check = tried(hall, way)

@@ -100,6 +100,7 @@ def test_killed_and_back(ndi_hosts: Hosts) -> None:
     assert len(logs(node, "sends UYVY")) == 2
 
 
+@pytest.mark.slow
 def test_whoever_takes_a_dead_senders_port_is_not_shown(ndi_hosts: Hosts) -> None:
     cam = ndi_hosts.a.sender("cam")
     address = ndi_hosts.b.receiver("cam").wait(lambda e: "address" in e)["address"]
@@ -129,6 +130,7 @@ def test_connected_but_silent(ndi_hosts: Hosts) -> None:
     assert [e["state"] for e in node.collect() if "state" in e] == ["waiting", "connected", "silent", "connected"]
 
 
+@pytest.mark.slow
 def test_a_power_cut_breaks_no_connection_but_is_noticed(ndi_hosts: Hosts) -> None:
     ndi_hosts.a.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/tcp_orphan_retries")
     cam = ndi_hosts.a.sender("cam")
