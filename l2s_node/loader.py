@@ -328,7 +328,7 @@ def _loaded(
 
     return Loaded(
         request=request,
-        player=Player(request.name, engine, canvas, engine.step, engine.seeds),
+        player=Player.of(request.name, engine, canvas),
         canvas_for=lambda frame: canvas_of(card, config, frame, engine.device),
         engine=f"{engine.name} {engine.precision}",
         reason=reason,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from l2s_node import __version__
 from l2s_node.config import DEVICES, ENGINES, ON_LOSS, home
@@ -16,6 +16,9 @@ BENCHES = tuple(sorted(path.stem for path in (Path(__file__).parent / "bench").g
 
 SCENES = tuple(sorted(path.stem for path in (Path(__file__).parent / "train" / "scenes").glob("[!_]*.py")))
 """What `l2s scenes` can draw: the modules of `train.scenes` that are no helpers."""
+
+FOREIGN: dict[str, Any] = {"type": Path, "nargs": "+", "metavar": "FOLDER|VIDEO"}
+"""`--foreign`: what belongs to no world."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -211,13 +214,7 @@ def _add_train(verbs: Verbs) -> None:  # type: ignore[valid-type]
 def _add_expert(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("for those who know what they want")
     g.add_argument("--recipe", metavar="NAME", help="how it is trained (dream)")
-    g.add_argument(
-        "--foreign",
-        type=Path,
-        nargs="+",
-        metavar="FOLDER|VIDEO",
-        help="other things that a camera may see (hands, tables), as inputs only",
-    )
+    g.add_argument("--foreign", **FOREIGN, help="other things that a camera may see (hands, tables), as inputs only")
     g.add_argument("--batch", type=int, metavar="N", help="pictures in a step, on each GPU (48, without one 4)")
     g.add_argument("--resolution", type=int, metavar="N", help="side of the square that is trained on (256)")
     g.add_argument("--channels", type=_integers, metavar="N,N,…", help="feature channels of each level (by --size)")
@@ -240,14 +237,7 @@ def _add_score(verbs: Verbs) -> None:  # type: ignore[valid-type]
         help="what the worlds were trained to make, never trained on",
     )
     p.add_argument("--against", nargs="+", default=[], metavar="WORLD", help="worlds to compare each one with")
-    p.add_argument(
-        "--foreign",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FOLDER|VIDEO",
-        help="other things that a camera may see (the bundled clip)",
-    )
+    p.add_argument("--foreign", **FOREIGN, default=[], help="other things that a camera may see (the bundled clip)")
     p.add_argument("--most", type=_count, metavar="N", help="pictures of each kind that are used at most (1000)")
     p.add_argument("--device", choices=DEVICES, help="what the worlds play on (auto)")
     p.add_argument("--no-timing", dest="timing", action="store_false", help="leave out the time of a picture")
@@ -270,12 +260,7 @@ def _add_gallery(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("out", type=Path, metavar="OUT", help="folder for gallery.jpg and gallery.webp, overwritten")
     p.add_argument("--worlds", nargs="+", default=[], metavar="NAME", help="which, in this order (all that are here)")
     p.add_argument(
-        "--foreign",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FOLDER|VIDEO",
-        help="other things to show beside the bundled clip, such as faces",
+        "--foreign", **FOREIGN, default=[], help="other things to show beside the bundled clip, such as faces"
     )
     p.add_argument("--device", choices=DEVICES, default="auto", help="what the worlds play on (auto)")
 

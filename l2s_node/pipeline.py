@@ -22,6 +22,7 @@ from torch import Tensor
 
 from l2s_node import texture
 from l2s_node.frame import Frame, PixelFormat, blank
+from l2s_node.models.engines.base import Engine
 from l2s_node.params import Params
 from l2s_node.picture import condition, dry, host, sample, way
 from l2s_node.picture.buffers import Buffers
@@ -52,6 +53,11 @@ class Player:
     canvas: tuple[int, int]
     step: Play | None = None
     seeds: Tensor | None = None
+
+    @classmethod
+    def of(cls, name: str, engine: Engine, canvas: tuple[int, int]) -> Player:
+        """What `engine`, which was built for `canvas`, plays."""
+        return cls(name, engine, canvas, engine.step, engine.seeds)
 
 
 @dataclass(slots=True)
@@ -244,9 +250,10 @@ class Pipeline:
             rgb = luma.expand(-1, 3, -1, -1)
         else:
             a, b = (self._before.play, player.play) if self._before else (player.play, None)
+            weights = torch.tensor(self._seeds)
             for each in (self._before, player):
                 if each is not None and each.seeds is not None:
-                    each.seeds.copy_(torch.tensor(self._seeds))
+                    each.seeds.copy_(weights)
             rgb = way.developed(way.imagined(luma, a, b, knobs), self._memory, knobs, plan.route)
         x, y, width, height = plan.geometry.shown
         return rgb[0, :, y : y + height, x : x + width]

@@ -79,7 +79,7 @@ def steps(
     player, _ = engines.build(engine, generator, card, (1, 1, canvas[1], canvas[0]), device, precision)
     pipeline = Pipeline(device) if plain else create(device)
     with closing(player), closing(pipeline):
-        pipeline.use(Player("random", player, canvas, player.step, player.seeds), 0.0)
+        pipeline.use(Player.of("random", player, canvas), 0.0)
         return timed(_stepping(pipeline, case.frame), budget, most), f"{player.name} {player.precision}", canvas
 
 

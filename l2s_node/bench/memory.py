@@ -31,7 +31,7 @@ def rows(task: Task) -> Iterator[Row]:
     frame, process, pipeline = table_like((640, 360), 0), psutil.Process(), create(task.device)
     settled = on_gpu = 0.0
     with closing(engine), closing(pipeline):
-        pipeline.use(Player("random", engine, CANVAS, engine.step, engine.seeds), 0.0)
+        pipeline.use(Player.of("random", engine, CANVAS), 0.0)
         for n in range(LONG + SETTLED):
             pipeline.step(frame, replace(TURNED[n // 50 % len(TURNED)]), n / 60)
             if n == SETTLED:

@@ -81,7 +81,7 @@ def _row(architecture: str, task: Task) -> Row:
         stack.enter_context(closing(engine))
         pipelines = [stack.enter_context(closing(create(task.device))) for _ in range(CHANNELS)]
         for pipeline in pipelines:
-            pipeline.use(Player("random", engine, canvas, engine.step, engine.seeds), 0.0)
+            pipeline.use(Player.of("random", engine, canvas), 0.0)
         times = _rounds(pipelines, task.seconds)
     fits = [CHANNELS * TICK / ms for ms in times]
     return Row(

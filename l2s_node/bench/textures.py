@@ -111,7 +111,7 @@ def _steps(gl: GL, task: Task, frame: Frame, apart: bool) -> tuple[list[float], 
     pipeline.textures = True
     pipeline._apart = apart  # type: ignore[attr-defined]
     with closing(engine), closing(pipeline):
-        pipeline.use(Player("large", engine, canvas, engine.step, engine.seeds), 0.0)
+        pipeline.use(Player.of("large", engine, canvas), 0.0)
         now = iter(n / 60 for n in range(1_000_000))
 
         def step() -> None:
