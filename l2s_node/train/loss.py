@@ -50,6 +50,7 @@ def consistency(made: Tensor, given: Tensor) -> Tensor:
         made: luma of the made picture.
         given: luma of the input.
     """
+    made, given = (F.adaptive_avg_pool2d(x, 16) for x in (made, given))  # once for both scales
     coarse = keeping(made, given, cells=8, relative=0.2, flat=0.35, absolute=0.12)
     return coarse + keeping(made, given, cells=16, relative=0.5, flat=0.0, absolute=0.3)
 
@@ -120,25 +121,39 @@ def _difference(one: Tensor, other: Tensor) -> Tensor:
 def grid(made: Tensor, periods: Sequence[int] = (2, 4, 8, 16, 32)) -> Tensor:
     """What repeats in step with the picture's own raster: the checkerboard of up-sampling, and larger stamps; 0…1.
 
-    The picture, less its running mean over the longest period, is folded to one p x p tile for each period p; of what
-    chance would leave there (twice its standard deviation over the square root of the number of tiles) nothing counts.
+    The picture, less its running mean over the longest period, is folded to one p x p tile for each period p (each a
+    divisor of the next longer one); of what chance would leave there (twice its standard deviation over the square root
+    of the number of tiles) nothing counts.
     """
-    n, c, h, w = made.shape
+    h, w = made.shape[2:]
     fine = made - _running_mean(made, max(periods))
     spread = _spread(fine).detach()
     total = made.new_zeros(())
-    for period in periods:
-        tile = fine.view(n, c, h // period, period, w // period, period).mean((2, 4))
+    tile = fine
+    for period in sorted(periods, reverse=True):
+        tile = _folded(tile, period)
         chance = spread * period / (h * w) ** 0.5
         total = total + F.relu((tile - tile.mean((2, 3), keepdim=True)).abs() - 2 * chance).mean()
     return total
 
 
+def _folded(x: Tensor, period: int) -> Tensor:
+    """``(n, c, h, w)`` cut to tiles: their mean ``(n, c, period, period)``."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // period, period, w // period, period).mean((2, 4))
+
+
 def _running_mean(x: Tensor, size: int) -> Tensor:
-    """Over ``size + 1`` pixels, fewer at the borders; one axis after the other: 2p reads instead of p²."""
-    half = size // 2
-    x = F.avg_pool2d(x, (size + 1, 1), 1, (half, 0), count_include_pad=False)
-    return F.avg_pool2d(x, (1, size + 1), 1, (0, half), count_include_pad=False)
+    """Over ``size + 1`` pixels, fewer at the borders; as products of matrices, whose gradient is as quick."""
+    down, across = (_window(side, size // 2, x) for side in x.shape[2:])
+    return down @ x @ across.mT
+
+
+def _window(side: int, half: int, like: Tensor) -> Tensor:
+    """``(side, side)``: each row is the mean over `half` pixels to either side of its own."""
+    place = torch.arange(side, device=like.device)
+    near = ((place[:, None] - place[None]).abs() <= half).to(like.dtype)
+    return near / near.sum(1, keepdim=True)
 
 
 def pixels(made: Tensor, target: Tensor) -> Tensor:

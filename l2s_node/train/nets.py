@@ -41,6 +41,7 @@ class Nets:
         floats = [(a, b) for a, b in pairs if a.is_floating_point()]
         self._averaged, self._newest = [a for a, _ in floats], [b for _, b in floats]
         self.steps = 0
+        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._play: Callable[..., Any] = self.generator
         self._judge: Callable[..., Any] = self.critic
 
@@ -67,6 +68,24 @@ class Nets:
     def play(self, inputs: Tensor, fields: list[Tensor]) -> Tensor:
         made: Tensor = self._play(inputs, fields) if fields else self._play(inputs)
         return made
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """What is begun inside runs beside what follows, as far as the GPU has room; `join` before using it.
+
+        Kernels for small pictures fill a part of a large GPU only.
+        """
+        if self._side is None:
+            yield
+            return
+        self._side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._side):
+            yield
+
+    def join(self) -> None:
+        """Wait (on the device) for what runs `beside`."""
+        if self._side is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self._side)
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:

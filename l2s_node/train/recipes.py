@@ -54,10 +54,15 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
     critics = nets.critic
     assert isinstance(critics, Critics)
     count, again = len(batch.luma), retold(batch)
+    cut = window(batch.pictures)
+    with nets.beside(), nets.autocast():
+        real = cut(batch.pictures)
+        seen_real = critics.perceive(real[::2])
     made, still, other = dream(nets, batch, again)
     with nets.autocast():
-        real, fake = window(batch.pictures, made)
-        seen_real, seen_fake = critics.perceive(real[::2]), critics.perceive(fake[::2])
+        fake = cut(made)
+        seen_fake = critics.perceive(fake[::2])
+        nets.join()
         both = [torch.cat([r, f.detach()]) for r, f in zip(seen_real, seen_fake, strict=True)]
         patches, projected = nets.judge(torch.cat([real, fake.detach()]), both)
     losses = {
@@ -67,17 +72,12 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
     nets.descend(1, losses["critic"] + losses["projected"])
     critics.limit()
 
+    with nets.beside():
+        losses |= wishes(batch, again, made.float(), still.float(), other.float())
     with nets.frozen(), nets.autocast():
         patches, projected = critics(fake, seen_fake)
-    made, still, other = made.float(), still.float(), other.float()
-    own, flat = slice(batch.own), slice(batch.own, batch.own + batch.flat)
     losses["adversarial"] = loss.hinge_generator(patches) + loss.hinge_generator(projected)
-    losses["consistency"] = loss.consistency(luma_of(made) * 0.5 + 0.5, batch.luma)
-    losses["colour"] = loss.colour_anchor(made[own], batch.pictures[own])
-    losses["stillness"] = loss.stillness(made[again], still)
-    losses["diversity"] = loss.diversity(made[again], other, WANTED * loss.unlikeness(batch.pictures))
-    losses["repetition"] = loss.repetition(made[flat], batch.pictures, WANTED, made.shape[2] // 4)
-    losses["grid"] = loss.grid(made[::4])
+    nets.join()
     weights = {
         "adversarial": 1.0,
         "consistency": CONSISTENCY,
@@ -89,6 +89,19 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
     }
     nets.descend(0, torch.stack([weight * losses[name] for name, weight in weights.items()]).sum())
     return {name: value.detach() for name, value in losses.items()}
+
+
+def wishes(batch: Batch, again: slice, made: Tensor, still: Tensor, other: Tensor) -> Losses:
+    """What the generator is asked for besides looking like the world."""
+    own, flat = slice(batch.own), slice(batch.own, batch.own + batch.flat)
+    return {
+        "consistency": loss.consistency(luma_of(made) * 0.5 + 0.5, batch.luma),
+        "colour": loss.colour_anchor(made[own], batch.pictures[own]),
+        "stillness": loss.stillness(made[again], still),
+        "diversity": loss.diversity(made[again], other, WANTED * loss.unlikeness(batch.pictures)),
+        "repetition": loss.repetition(made[flat], batch.pictures, WANTED, made.shape[2] // 4),
+        "grid": loss.grid(made[::4]),
+    }
 
 
 def retold(batch: Batch) -> slice:
@@ -114,21 +127,24 @@ def dream(nets: Nets, batch: Batch, again: slice) -> tuple[Tensor, Tensor, Tenso
     return made[:count], made[count : count + repeated], made[count + repeated :]
 
 
-def window(pictures: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
-    """The same random window, 7/8 of the size, of both.
+def window(pictures: Tensor) -> Callable[[Tensor], Tensor]:
+    """Cuts the same random window, 7/8 of the size of `pictures`, from whatever it is given.
 
     Seen whole, every picture lies alike under the critics' strides, and the generator learns to write in their raster.
     """
-    size = made.shape[2]
+    size = pictures.shape[2]
     side = max(size * 7 // 8 // 32, 1) * 32
-    start = torch.randint(size - side + 1, (2,), device=made.device)
-    steps = torch.arange(side, device=made.device)
+    start = torch.randint(size - side + 1, (2,), device=pictures.device)
+    steps = torch.arange(side, device=pictures.device)
+    rows, columns = start[0] + steps, start[1] + steps
 
     def cut(x: Tensor) -> Tensor:
+        if x.is_cuda:
+            x = x.bfloat16()  # what autocast would make of it later, in less memory
         x = x.permute(0, 2, 3, 1)  # channels_last goes in and out
-        return x.index_select(1, start[0] + steps).index_select(2, start[1] + steps).permute(0, 3, 1, 2)
+        return x.index_select(1, rows).index_select(2, columns).permute(0, 3, 1, 2)
 
-    return cut(pictures.to(made.dtype)), cut(made)
+    return cut
 
 
 def halves(logits: list[Tensor], count: int) -> tuple[list[Tensor], list[Tensor]]:
