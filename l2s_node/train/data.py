@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from l2s_node.picture import condition
@@ -35,9 +34,11 @@ class Album:
         ends = sizes.prod(1).cumsum(0)
         self.start = (ends - sizes.prod(1)).to(device)
         # a pixel's three bytes and a spare one are gathered as one int32: a third of the reads
-        flat = [F.pad(torch.from_numpy(p).reshape(-1, 3), (0, 1)) for p in pictures]
-        whole = torch.cat(flat) if flat else torch.empty((0, 4), dtype=torch.uint8)
-        self.pixels = whole.view(torch.int32).view(-1).to(device)
+        self.pixels = torch.zeros(int(ends[-1]) if len(ends) else 0, dtype=torch.int32, device=device)
+        places = self.pixels.view(torch.uint8).view(-1, 4)[:, :3]
+        for picture, end in zip(pictures, ends.tolist(), strict=True):
+            flat = torch.from_numpy(picture).reshape(-1, 3)
+            places[end - len(flat) : end] = flat.to(device)
 
     def __len__(self) -> int:
         return len(self.start)

@@ -436,7 +436,7 @@ def finish(training: Training) -> Path:
     card = dataclasses.replace(draft_card(settings), training=summary, sources=training.material.sources)
     write_sheet(training)
     try:
-        store.save(settings.world, nets.average, card)
+        store.save(settings.world, nets.average, card, RECIPES[settings.recipe].stored)
     except ModelError as err:
         raise TrainError(f"the world can't be stored, --resume tries again: {err}") from err
     settings.checkpoint.unlink()

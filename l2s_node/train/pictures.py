@@ -6,6 +6,7 @@ Near-duplicates are dropped, and what is held back has no relatives among what i
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,9 @@ FEWEST = 20
 
 SEEK = 300
 """Frames from one wanted frame of a video to the next from which jumping is faster than decoding what lies between."""
+
+READERS = 8
+"""Threads that read pictures, at most."""
 
 Pixels = NDArray[np.uint8]
 
@@ -177,7 +181,8 @@ def _files(path: Path, skipped: list[str]) -> tuple[list[Path], list[Path]]:
 
 
 def _read_pictures(files: Iterable[Path], side: int, skipped: list[str]) -> Iterator[Pixels]:
-    with ThreadPoolExecutor(thread_name_prefix="l2s-train-read") as pool:  # Pillow decodes without the GIL
+    # Pillow decodes without the GIL, but what is around it needs it: with more threads it goes slower
+    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), thread_name_prefix="l2s-train-read") as pool:
         for outcome in pool.map(lambda p: _read_picture(p, side), files):
             if isinstance(outcome, str):
                 skipped.append(outcome)
