@@ -136,6 +136,10 @@ class Projected(nn.Module):
         return [head(m).flatten(1) for head, m in zip(self.heads, mixed, strict=True)]
 
 
+GAIN = 3.0
+"""Of the patches' logits. With kernels limited to 1 they are so small that what the features say would drown them."""
+
+
 class Critics(nn.Module):
     """All that judge a dream: patches at full and at quarter resolution, and `Projected` heads.
 
@@ -158,7 +162,7 @@ class Critics(nn.Module):
 
     def patches(self, pictures: Tensor) -> list[Tensor]:
         """Logits of the patches: fields of about 40 and 160 pixels."""
-        return [self.fine(pictures), self.coarse(F.avg_pool2d(pictures, 4))]
+        return [GAIN * self.fine(pictures), GAIN * self.coarse(F.avg_pool2d(pictures, 4))]
 
     def perceive(self, pictures: Tensor) -> list[Tensor]:
         """What the projected heads judge; differentiable."""
