@@ -23,8 +23,8 @@ from l2s_node.control.presets import Presets
 from l2s_node.cuda_graph import create
 from l2s_node.errors import ConfigError, L2SError, RoomError
 from l2s_node.frame import Frame, PixelFormat
-from l2s_node.loader import Loaded, Request, draw_field, find, load, prepare
-from l2s_node.models import engines, store
+from l2s_node.loader import Loaded, Request, draw_field, known, load, opened, prepare
+from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
 from l2s_node.models.pix2pix import Generator
 from l2s_node.params import Board, Params
@@ -59,7 +59,7 @@ def apply(config: RunConfig, inputs: Iterable[Path], out: Path) -> Iterator[Path
     """
     library = Library(looks_folders(config.looks))
     params = _params(config, library)
-    find(params.world, params.size)
+    known(params.world, params.size)
     _make_folder(out)
     device, _ = prepare(config)
     with closing(_Players(config, params, library, device)) as players:
@@ -184,7 +184,8 @@ def apply_raw(config: RunConfig, inputs: Iterable[Path], out: Path) -> Iterator[
         L2SError: the world can't be used, or no array can be read and has a shape that the world takes.
     """
     params = _params(config, Library(looks_folders(config.looks)))
-    generator, card = store.load(find(params.world, params.size))
+    card, weights = opened(params.world, params.size)
+    generator = weights()
     _make_folder(out)
     device, _ = prepare(config)
     torch.backends.cudnn.allow_tf32 = False  # torch lets convolutions round to 10 bits otherwise

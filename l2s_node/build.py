@@ -10,7 +10,7 @@ import torch
 
 from l2s_node.config import RunConfig, worlds_folders
 from l2s_node.errors import ConfigError, EngineError
-from l2s_node.loader import canvas_of, draw_field, find, playable, prepare
+from l2s_node.loader import canvas_of, check, draw_field, find, prepare
 from l2s_node.models import engines, store, trial
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
@@ -40,7 +40,8 @@ def build(names: Sequence[str], size: str | None, config: RunConfig, say: Callab
     paths = list(dict.fromkeys(path for name in names for path in _files(name, size)))
     say(f"device: {device} ({why})")
     for path in paths:
-        card = playable(path)
+        card = store.read_card(path)
+        check(card)
         canvas = canvas_of(card, config, config.output_size, device)
         for line in _World(path, card, canvas, device).built(config.engine):
             say(line)

@@ -21,7 +21,7 @@ from l2s_node.control.report import AVERAGE_OF, Report, Reports
 from l2s_node.errors import ClosedError, ConfigError, MissingError, RoomError
 from l2s_node.feed import Feed
 from l2s_node.frame import Frame, PixelFormat, blank
-from l2s_node.loader import Shelf, find
+from l2s_node.loader import Shelf, known
 from l2s_node.meter import Meter
 from l2s_node.outlet import Outlet, takes_textures
 from l2s_node.params import Board, Params
@@ -76,7 +76,7 @@ class Channel:
             self.presets.load(config.preset, self.board)
         self.board.set(config.start_knobs())
         start = self.board.snapshot()
-        find(start.world, start.size)
+        known(start.world, start.size)
         self.panel: Panel | None = None
         self._looks = Overlay(library)
         self._outlet = Outlet()

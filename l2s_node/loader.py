@@ -43,7 +43,8 @@ class Request:
     """A world to get ready.
 
     Attributes:
-        world: its name, or the path of a weights file (from the command line only).
+        world: its name, that of a world between two ("sea+clouds@0.3"), or the path of a weights file (from the
+            command line only).
         size: "small", "medium" or "large".
         frame: (width, height) of the input that it will play on.
     """
@@ -231,6 +232,34 @@ def find(world: str, size: str) -> Path:
     return path
 
 
+def known(world: str, size: str) -> None:
+    """Refuse the name of a world that isn't here, or of one between two that aren't.
+
+    Raises:
+        ModelError: see `find` and `worlds.between`.
+    """
+    two = worlds.between(world)
+    for name in two[:2] if two else (world,):
+        find(name, size)
+
+
+def opened(world: str, size: str) -> tuple[ModelCard, Callable[[], Generator]]:
+    """(card, what gives the network) of a world by name, or of one between two.
+
+    Raises:
+        ModelError: see `find` and `store.read_card`; of two that their networks differ. The function: see `store.load`.
+    """
+    from l2s_node.models import blend, store
+
+    two = worlds.between(world)
+    if two is None:
+        path = find(world, size)
+        return store.read_card(path), functools.cache(lambda: store.load(path)[0])
+    first, second, part = find(two[0], size), find(two[1], size), two[2]
+    card = blend.card(store.read_card(first), store.read_card(second), part)
+    return card, functools.cache(lambda: blend.generator(first, second, part))
+
+
 def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf | None = None) -> Iterator[Loaded]:
     """Yields the world as soon as it can play, then again on a faster engine if that one takes long to build.
 
@@ -242,15 +271,14 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
     """
     import torch
 
-    from l2s_node.models import engines, store
+    from l2s_node.models import engines
     from l2s_node.models.prebuilt import Prebuilt
 
     shelf, kept = shelf or Shelf(), Prebuilt()
-    path = find(request.world, request.size)
-    card = playable(path)
+    card, weights = opened(request.world, request.size)
+    check(card)
     canvas = canvas_of(card, config, request.frame, device)
     shape = (1, 1, canvas[1], canvas[0])
-    weights = functools.cache(lambda: store.load(path)[0])
 
     def build(name: str, kept: Prebuilt) -> tuple[Engine, str]:
         draw_field(weights(), card, canvas)
@@ -280,20 +308,17 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
 
 
-def playable(path: Path) -> ModelCard:
-    """The card of a world that a show can play.
+def check(card: ModelCard) -> None:
+    """Refuse a world that a show can't play.
 
     Raises:
-        ModelError: it can't be read, was trained on another conditioning, or wants more than luma.
+        ModelError: it was trained on another conditioning, or wants more than luma.
     """
-    from l2s_node.models import store
     from l2s_node.picture import condition
 
-    card = store.read_card(path)
     condition.check(card.condition)
     if card.input_channels != 1:
         raise ModelError(f"{card.name}/{card.size} takes {card.input_channels} channels, a show gives one: luma")
-    return card
 
 
 def draw_field(generator: Generator, card: ModelCard, canvas: tuple[int, int]) -> None:

@@ -182,7 +182,7 @@ def _c(name: str, default: str, choices: tuple[str, ...], help: str, change: Cha
 
 KNOBS: tuple[Knob, ...] = (
     # the world
-    Knob("world", Kind.TEXT, "flowers", help="which trained world is seen", change=Change.REBUILD),
+    Knob("world", Kind.TEXT, "flowers", help="which world, or one between two: sea+clouds@0.3", change=Change.REBUILD),
     _c("size", "small", SIZES, "which size of that world", Change.REBUILD),
     _f("crossfade", 0.5, 0, 10, "how long a change of world or size takes", "s"),
     # sample: the frame becomes one luma channel at the generator's size

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import tomli_w
 
-from l2s_node.errors import ConfigError
+from l2s_node.errors import ConfigError, ModelError
+from l2s_node.models.worlds import between
 from l2s_node.params import KNOB, Board, Change, Kind, Knob, Value, parse_all
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,19 @@ _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt"
 def known_world(raw: object, worlds: Worlds | None) -> str:
     """The world that `raw` means: its name in any case, or its index in the sorted names (from 0, clamped).
 
+    Of a world between two ("sea+clouds@0.3", see `models.worlds.between`) both are looked up so.
+
     Raises:
         ConfigError: there is no such world; the message lists those that there are.
     """
     text = str(raw).strip()
+    try:
+        two = between(text)
+    except ModelError as err:
+        raise ConfigError(str(err)) from err
+    if two is not None:
+        first, second, part = two
+        return f"{known_world(first, worlds)}+{known_world(second, worlds)}@{part:g}"
     if worlds is None and re.fullmatch(r"[\w -]{1,64}", text):
         return text
     known = sorted(worlds()) if worlds else []

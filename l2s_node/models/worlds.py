@@ -13,7 +13,7 @@ from pathlib import Path
 from l2s_node.errors import ModelError
 from l2s_node.params import SIZES
 
-__all__ = ["SIZES", "SUFFIX", "World", "find", "worlds"]
+__all__ = ["SIZES", "SUFFIX", "World", "between", "find", "worlds"]
 
 SUFFIX = ".safetensors"
 
@@ -44,6 +44,27 @@ def worlds(folders: Iterable[Path]) -> list[World]:
                 world = World(path.parent.name, path.stem, path, folder)
                 found.setdefault((world.name, SIZES.index(world.size)), world)
     return [found[key] for key in sorted(found)]
+
+
+def between(world: str) -> tuple[str, str, float] | None:
+    """(first, second, part) of a name such as "sea+clouds@0.3", a world between two; None for the name of one world.
+
+    Without a part it is the middle; parts are 0…1, in hundredths.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    if "+" not in world or world.endswith(SUFFIX):
+        return None
+    first, _, rest = world.partition("+")
+    second, at, number = rest.partition("@")
+    try:
+        part = float(number) if at else 0.5
+    except ValueError:
+        part = -1.0
+    if not first or not second or "+" in second or not 0 <= part <= 1:
+        raise ModelError(f"{world!r} is no world between two: write it as sea+clouds@0.3, with a part of 0 to 1")
+    return first, second, round(part, 2)
 
 
 def find(folders: Iterable[Path], world: str, size: str) -> World:

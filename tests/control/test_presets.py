@@ -152,6 +152,19 @@ def test_worlds_by_name_or_index(raw, world):
     assert known_world(raw, lambda: ("sea", "fire", "clouds")) == world
 
 
+@pytest.mark.parametrize(
+    ("raw", "world"), [("Fire+SEA@.25", "fire+sea@0.25"), ("fire+sea", "fire+sea@0.5"), ("0+2@1", "clouds+sea@1")]
+)
+def test_worlds_between_two(raw, world):
+    assert known_world(raw, lambda: ("sea", "fire", "clouds")) == world
+
+
+@pytest.mark.parametrize("raw", ["fire+../x", "fire+moss@0.2", "fire+", "fire+clouds@2", "fire+clouds@../x"])
+def test_worlds_between_two_that_are_refused(raw):
+    with pytest.raises(ConfigError, match="there is clouds, fire|write it as"):
+        known_world(raw, lambda: ("fire", "clouds"))
+
+
 @pytest.mark.parametrize("raw", ["fir", "", "../fire", "a/b", float("nan"), float("inf"), None, b"fire", True])
 def test_worlds_that_are_refused(raw):
     with pytest.raises(ConfigError, match="there is clouds, fire"):
