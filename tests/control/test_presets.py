@@ -161,7 +161,7 @@ def test_worlds_between_two(raw, world):
 
 @pytest.mark.parametrize("raw", ["fire+../x", "fire+moss@0.2", "fire+", "fire+clouds@2", "fire+clouds@../x"])
 def test_worlds_between_two_that_are_refused(raw):
-    with pytest.raises(ConfigError, match="there is clouds, fire|write it as"):
+    with pytest.raises(ConfigError, match=r"there is clouds, fire|write it as"):
         known_world(raw, lambda: ("fire", "clouds"))
 
 
