@@ -410,12 +410,12 @@ class SubpixelUp(nn.Module):
 class Subpixel(Dreaming):
     """A U-Net without a full-size layer, and with a seed field.
 
-    The input is unshuffled by 4 and the output shuffled by 2 (sub-pixel convolution, https://arxiv.org/abs/1609.05158):
-    a conditioned luma has at most 32 cells, so nothing is lost, and the layers at full size were most of the cost.
+    It works on the input at a quarter of its size (`calmed`), and the output is shuffled by 2 (sub-pixel convolution,
+    https://arxiv.org/abs/1609.05158): the layers at full size were most of the cost.
     Skips are added, which halves the widths of the ups against joining them. From 1/16 of the size down, where a
     layer costs next to nothing, each level has a residual block.
 
-    One map of the seed field lies beside the unshuffled luma, one is added at each up level with a learned gain per
+    One map of the seed field lies beside the luma, one is added at each up level with a learned gain per
     channel.
 
     `channels` are those at 1/2, 1/4, 1/8, … of the canvas.
@@ -426,7 +426,7 @@ class Subpixel(Dreaming):
         self.channels = tuple(channels)
         depth = len(self.channels)
         rising = self.channels[::-1]
-        self.stem = Conv(16 * inputs + 1, self.channels[1])
+        self.stem = Conv(inputs + 1, self.channels[1])
         self.downs = nn.ModuleList(SubpixelDown(a, b) for a, b in pairwise(self.channels[1:]))
         self.blocks = nn.ModuleList(
             SubpixelBlock(width) if depth - index > DEEP else nn.Identity() for index, width in enumerate(rising)
@@ -440,7 +440,7 @@ class Subpixel(Dreaming):
 
     def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None, seeds: Tensor | None = None) -> Tensor:
         fields = self.field(x.shape[0], seeds) if fields is None else fields
-        x = F.leaky_relu(self.stem(torch.cat([F.pixel_unshuffle(x, 4), fields[0].to(x.dtype)], 1)), 0.2)
+        x = F.leaky_relu(self.stem(torch.cat([calmed(x), fields[0].to(x.dtype)], 1)), 0.2)
         skips = []
         for down in self.downs:
             skips.append(x)
@@ -455,6 +455,16 @@ class Subpixel(Dreaming):
         fold_blocks(self.downs)
         fold_blocks(block for block in self.blocks if isinstance(block, SubpixelBlock))
         fold_blocks(self.ups, 4)
+
+
+def calmed(x: Tensor) -> Tensor:
+    """``(n, c, h, w)`` at a quarter of its size, smoothed by (1 2 1) / 4 both ways.
+
+    A conditioned luma is smooth: the trainings' has at most 32 cells, of 8 pixels at least. What is finer than that is
+    sensor noise, of which this leaves a tenth; the picture stands still, and answers a moved hand as before.
+    """
+    x = F.pad(F.avg_pool2d(x, 4), (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
 
 
 ARCHITECTURES: dict[str, type[Generator]] = {"classic": Classic, "shuffle": Shuffle, "subpixel": Subpixel}

@@ -12,7 +12,7 @@ from nets import CLASSIC, SHUFFLE, lively, picture
 from torch import nn
 
 from l2s_node.models.card import ModelCard
-from l2s_node.models.pix2pix import ARCHITECTURES, CHANNELS, Classic, Dropout, Norm, Shuffle
+from l2s_node.models.pix2pix import ARCHITECTURES, CHANNELS, Classic, Dropout, Norm, Shuffle, calmed
 
 # --- the original's layers, as Keras defines them: (h, w, c) pictures, kernels (kh, kw, in, out) ----------------------
 
@@ -215,3 +215,15 @@ def test_an_untrained_up_level_has_no_checkerboard() -> None:
     up = Shuffle((4, 6)).ups[0]
     y = torch.nn.functional.pixel_shuffle(up.conv(torch.randn(1, 6, 5, 5)), 2)
     assert torch.equal(y[..., 0::2, 0::2], y[..., 1::2, 1::2])
+
+
+def test_a_quarter_of_the_size_keeps_cells_and_loses_noise() -> None:
+    """What a training's finest cells say stays; of independent noise in every pixel a tenth is left."""
+    rng = torch.Generator().manual_seed(0)
+    cells = torch.nn.functional.interpolate(torch.rand((1, 1, 16, 16), generator=rng), (256, 256), mode="bicubic")
+    noise = torch.randn((1, 1, 256, 256), generator=rng)
+    small = calmed(cells)
+    assert small.shape == (1, 1, 64, 64)
+    assert torch.corrcoef(torch.stack([small.flatten(), cells[..., 2::4, 2::4].flatten()]))[0, 1] > 0.98
+    assert calmed(noise).std() == pytest.approx(0.094, abs=0.01)
+    assert torch.allclose(calmed(torch.full((1, 1, 64, 128), 0.3)), torch.full((1, 1, 16, 32), 0.3))
