@@ -415,8 +415,7 @@ class Subpixel(Dreaming):
     Skips are added, which halves the widths of the ups against joining them. From 1/16 of the size down, where a
     layer costs next to nothing, each level has a residual block.
 
-    One map of the seed field lies beside the luma, one is added at each up level with a learned gain per
-    channel.
+    One map of the seed field lies beside the luma, one is added at each up level with a learned gain per channel.
 
     `channels` are those at 1/2, 1/4, 1/8, … of the canvas.
     """

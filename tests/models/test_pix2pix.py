@@ -12,7 +12,7 @@ from nets import CLASSIC, SHUFFLE, lively, picture
 from torch import nn
 
 from l2s_node.models.card import ModelCard
-from l2s_node.models.pix2pix import ARCHITECTURES, CHANNELS, Classic, Dropout, Norm, Shuffle, calmed
+from l2s_node.models.pix2pix import ARCHITECTURES, CHANNELS, Classic, Dropout, Norm, Replicated, Shuffle, calmed
 
 # --- the original's layers, as Keras defines them: (h, w, c) pictures, kernels (kh, kw, in, out) ----------------------
 
@@ -227,3 +227,13 @@ def test_a_quarter_of_the_size_keeps_cells_and_loses_noise() -> None:
     assert torch.corrcoef(torch.stack([small.flatten(), cells[..., 2::4, 2::4].flatten()]))[0, 1] > 0.98
     assert calmed(noise).std() == pytest.approx(0.094, abs=0.01)
     assert torch.allclose(calmed(torch.full((1, 1, 64, 128), 0.3)), torch.full((1, 1, 16, 32), 0.3))
+
+
+def test_replicated_borders_are_torchs_with_their_gradient() -> None:
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 3, 7, 9, dtype=torch.float64)
+    grads = []
+    for padded in (torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate"), Replicated.apply(x)):
+        grads.append(torch.autograd.grad((padded * weights).sum(), x)[0])
+    assert torch.equal(Replicated.apply(x), torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate"))
+    assert torch.allclose(*grads)
