@@ -25,7 +25,7 @@ def make_world(home: Path, name: str, size: str = "small", grey: float | None = 
         grey: the world is a flat grey, 0…1, whatever it sees; None leaves it random.
         card: what the card says else.
     """
-    facts = {"architecture": "shuffle", "channels": (8, 8, 8), "multiple": 8, "resolution": 64, "seed": 1,
+    facts = {"architecture": "subpixel", "channels": (8, 8, 8), "multiple": 8, "resolution": 64, "seed": 1,
              "condition": CONDITION}  # fmt: skip
     made = ModelCard(name, size, **{**facts, **card})
     torch.manual_seed(sum(map(ord, name + size)))

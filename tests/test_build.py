@@ -36,7 +36,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelCard
     monkeypatch.setattr(trial, "TURN", 0.005)
     missing = engines.room("onnxruntime")
     monkeypatch.setattr(missing, "missing", lambda: "onnxruntime isn't installed: pip install onnxruntime")
-    card = ModelCard("tiny", "small", "shuffle", (4, 8), multiple=64, seed=1, condition=dict(condition.SETTINGS))
+    card = ModelCard("tiny", "small", "subpixel", (4, 8), multiple=64, seed=1, condition=dict(condition.SETTINGS))
     yield store.save(tmp_path / "worlds" / "tiny" / "small.safetensors", store.instantiate(card).eval(), card)
     logging.getLogger("l2s_node.models.engines").setLevel(logging.NOTSET)  # the verb quietens it
 

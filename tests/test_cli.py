@@ -141,7 +141,7 @@ def test_list_says_what_is_here_and_why_not(home: Path, capsys: pytest.CaptureFi
     for row in ("  pattern:table", "  null:", "  eager"):
         assert row in lines
     assert any(re.match(r"  pattern: +not here: a pattern only makes pictures", line) for line in lines)
-    assert any(re.match(r"  moss/small +shuffle, 64 pixels, ", line) for line in lines)
+    assert any(re.match(r"  moss/small +subpixel, 64 pixels, ", line) for line in lines)
     assert any(re.match(r"  cpu +\S", line) for line in lines)
     assert any(re.match(r"  grain +Film grain .*\(amount, ", line) for line in lines)
 

@@ -35,7 +35,7 @@ def test_it_tries_everything_that_a_show_needs(tmp_path: Path) -> None:
     for name in ("python", "packages", "processor", "clock", "file:", "ndi:", "ndi by name", "recording", "presets"):
         assert marks[name] == "ok", done.stdout
     assert marks.keys() >= {"memory", "camera:", "disk", "osc", "panel", "gpu", "engine", "world", "show"}
-    assert re.search(r"world +moss/small: shuffle, .* hash and conditioning as they should be", done.stdout)
+    assert re.search(r"world +moss/small: subpixel, .* hash and conditioning as they should be", done.stdout)
     assert re.search(r"show +\S+ on \w+ \w+: [\d.]+ ms a picture at 1280x720", done.stdout)
     failed = {name for name, mark in marks.items() if mark == "FAIL"}
     assert failed <= {"osc", "panel"}, "only a node that runs here meanwhile may be in the way"

@@ -81,7 +81,7 @@ def generator(first: Path, second: Path, part: float) -> Generator:
 
 def _likeness(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """Cosine between all kernels of two networks, -1…1."""
-    kernels = [name for name, tensor in one.items() if tensor.dim() == 4]
+    kernels = [name for name, tensor in one.items() if name.endswith(".weight") and tensor.dim() == 4]
     a, b = (torch.cat([state[name].flatten() for name in kernels]) for state in (one, other))
     return float(F.cosine_similarity(a, b, 0))
 

@@ -20,7 +20,7 @@ class ModelCard:
     Attributes:
         name: the world ("flowers").
         size: "small", "medium" or "large".
-        architecture: a key of `pix2pix.ARCHITECTURES` ("classic" or "shuffle").
+        architecture: a key of `pix2pix.ARCHITECTURES` ("classic" or "subpixel").
         channels: feature channels of each down level, outermost first.
         resolution: side of the square that it was trained on, pixels; the short side of its canvas when played.
         multiple: both sides of a canvas must be multiples of this.

@@ -25,11 +25,6 @@ CHANNELS: dict[str, dict[str, tuple[int, ...]]] = {
         "large": (64, 128, 256, 512, 512, 512, 512, 512),
     },
     # channels grow where the picture is made, not in 1x1 layers; small fits 4 ms in bf16 on two CPU cores
-    "shuffle": {
-        "small": (16, 32, 64, 96, 96, 96),
-        "medium": (32, 64, 96, 128, 128, 128),
-        "large": (48, 96, 160, 224, 256, 256),
-    },
     "subpixel": {
         "small": (24, 32, 64, 128, 128, 128),
         "medium": (32, 64, 112, 176, 176, 176),
@@ -217,87 +212,6 @@ class Classic(Generator):
 # --- ours ------------------------------------------------------------------------------------------------------------
 
 
-class ShuffleDown(nn.Module):
-    """conv 4/s2 → norm (not in the outermost and innermost) → LeakyReLU 0.2."""
-
-    def __init__(self, inputs: int, outputs: int, norm: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=not norm, padding_mode="replicate")
-        self.norm = Norm(outputs) if norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.norm(self.conv(x)), 0.2)
-
-
-class ShuffleUp(nn.Module):
-    """conv 3 → pixel shuffle → norm → + gain · seed field → ReLU.
-
-    The kernel starts equal for the four sub-pixels (ICNR, https://arxiv.org/abs/1707.02937), so that no checkerboard
-    is there to unlearn.
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = shuffle_conv(inputs, outputs)
-        self.norm = Norm(outputs)
-        self.gain = nn.Parameter(torch.full((1, outputs, 1, 1), 0.1))
-
-    def forward(self, x: Tensor, field: Tensor) -> Tensor:
-        return F.relu(self.norm(F.pixel_shuffle(self.conv(x), 2)) + self.gain * field)
-
-
-def shuffle_conv(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution to ``4 * outputs`` channels for a pixel shuffle, ICNR-initialised."""
-    conv = nn.Conv2d(inputs, 4 * outputs, 3, 1, 1, padding_mode="replicate")
-    kernel = torch.empty(outputs, inputs, 3, 3)
-    draw_normal(kernel, 0.03)
-    with torch.no_grad():
-        conv.weight.copy_(kernel.repeat_interleave(4, 0))
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
-
-
-class Shuffle(Dreaming):
-    """A pixel-shuffle U-Net with a seed field.
-
-    One map lies beside the luma at the input, one is added at each up level with a learned gain per channel. Borders
-    are replicated: padded with zeros they showed as lines in the picture.
-    """
-
-    def __init__(self, channels: Sequence[int], inputs: int = 1) -> None:
-        super().__init__()
-        self.channels = tuple(channels)
-        depth = len(self.channels)
-        widths = [inputs + 1, *channels]
-        self.downs = nn.ModuleList(
-            ShuffleDown(a, b, norm=0 < i < depth - 1) for i, (a, b) in enumerate(pairwise(widths))
-        )
-        outputs = self.channels[-2::-1]
-        sources = [self.channels[-1], *(2 * c for c in outputs)]
-        self.ups = nn.ModuleList(ShuffleUp(a, b) for a, b in zip(sources[:-1], outputs, strict=True))
-        self.head = shuffle_conv(sources[-1], 3)
-
-    @property
-    def scales(self) -> Sequence[int]:
-        return [0, *range(len(self.channels) - 1, 0, -1)]
-
-    def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None, seeds: Tensor | None = None) -> Tensor:
-        fields = self.field(x.shape[0], seeds) if fields is None else fields
-        x = torch.cat([x, fields[0]], 1)
-        skips: list[Tensor] = []
-        for down in self.downs:
-            x = down(x)
-            skips.append(x)
-        skips.pop()
-        for up, field in zip(self.ups, fields[1:], strict=True):
-            x = torch.cat([up(x, field), skips.pop()], 1)
-        return torch.tanh(F.pixel_shuffle(self.head(x), 2))
-
-    def fold_norms(self) -> None:
-        for blocks, repeat in ((self.downs, 1), (self.ups, 4)):
-            fold_blocks(blocks, repeat)
-
-
 class Replicated(torch.autograd.Function):
     """``(n, c, h, w)`` with its border repeated once around it, channels_last.
 
@@ -466,7 +380,7 @@ def calmed(x: Tensor) -> Tensor:
     return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
 
 
-ARCHITECTURES: dict[str, type[Generator]] = {"classic": Classic, "shuffle": Shuffle, "subpixel": Subpixel}
+ARCHITECTURES: dict[str, type[Generator]] = {"classic": Classic, "subpixel": Subpixel}
 
 
 def draw_normal(tensor: Tensor, deviation: float) -> None:

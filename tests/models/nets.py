@@ -9,7 +9,7 @@ from l2s_node.models import store
 from l2s_node.models.card import ModelCard
 from l2s_node.models.pix2pix import CHANNELS, Generator, Norm
 
-SHUFFLE = ModelCard("test", "small", "shuffle", CHANNELS["shuffle"]["small"], seed=5)
+SUBPIXEL = ModelCard("test", "small", "subpixel", CHANNELS["subpixel"]["small"], seed=5)
 CLASSIC = ModelCard("test", "small", "classic", (8, 16, 24, 32, 32, 32), multiple=64)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nets import CLASSIC, SHUFFLE, lively, picture
+from nets import CLASSIC, SUBPIXEL, lively, picture
 from torch import Tensor
 
 from l2s_node.errors import EngineError
@@ -95,7 +95,7 @@ def test_every_file_is_an_engine_of_the_list() -> None:
 @pytest.mark.parametrize(
     ("norm", "size"), [("running", (256, 256)), ("running", (256, 448)), ("frame", (256, 448))], ids=str
 )
-@pytest.mark.parametrize("card", [SHUFFLE, CLASSIC], ids=lambda c: c.architecture)
+@pytest.mark.parametrize("card", [SUBPIXEL, CLASSIC], ids=lambda c: c.architecture)
 @pytest.mark.parametrize("name", ["eager", "openvino"])
 def test_agrees_with_eager_float32(
     name: str, card: ModelCard, norm: str, size: tuple[int, int], precision: str
@@ -106,8 +106,8 @@ def test_agrees_with_eager_float32(
 
 @pytest.mark.parametrize(
     ("card", "norm", "size"),
-    [(SHUFFLE, "running", (256, 256)), (CLASSIC, "frame", (256, 448))],
-    ids=["shuffle", "classic"],
+    [(SUBPIXEL, "running", (256, 256)), (CLASSIC, "frame", (256, 448))],
+    ids=["subpixel", "classic"],
 )
 def test_onnxruntime_agrees_with_eager_float32(card: ModelCard, norm: str, size: tuple[int, int]) -> None:
     skip_missing("onnxruntime")
@@ -146,8 +146,8 @@ def test_the_deepest_classic_agrees() -> None:
 @pytest.mark.parametrize("name", ["eager", "openvino"])
 def test_batches(name: str) -> None:
     skip_missing(name)
-    generator, x, want = reference(SHUFFLE, 64, 128, 3)
-    engine, _ = engines.build(name, generator, SHUFFLE, (3, 1, 64, 128), CPU, "float32")
+    generator, x, want = reference(SUBPIXEL, 64, 128, 3)
+    engine, _ = engines.build(name, generator, SUBPIXEL, (3, 1, 64, 128), CPU, "float32")
     assert differences(engine(x), want)[1] < 1e-4
     engine.close()
 
@@ -168,9 +168,9 @@ class Built:
 def built(request: pytest.FixtureRequest) -> Iterator[Built]:
     """Each engine of a CPU, built once (an export to ONNX takes seconds)."""
     skip_missing(request.param)
-    generator, x, want = reference(SHUFFLE, 64, 64)
+    generator, x, want = reference(SUBPIXEL, 64, 64)
     before = copy.deepcopy(generator.state_dict())
-    engine, _ = engines.build(request.param, generator, SHUFFLE, (1, 1, 64, 64), CPU, "float32")
+    engine, _ = engines.build(request.param, generator, SUBPIXEL, (1, 1, 64, 64), CPU, "float32")
     yield Built(engine, generator, before, x, want)
     engine.close()
 
@@ -203,8 +203,8 @@ def test_threads_dont_spin_between_frames(built: Built) -> None:
 
 
 def test_eager_offers_its_step() -> None:
-    generator, x, want = reference(SHUFFLE, 64, 64)
-    engine, _ = engines.build("eager", generator, SHUFFLE, (1, 1, 64, 64), CPU)
+    generator, x, want = reference(SUBPIXEL, 64, 64)
+    engine, _ = engines.build("eager", generator, SUBPIXEL, (1, 1, 64, 64), CPU)
     assert engine.step is not None
     assert differences(engine.step(x), want)[1] < 1e-4
 
@@ -249,7 +249,7 @@ def test_openvino_says_what_it_cant_write(function: Callable[[Tensor], Tensor], 
 
 def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
     """torch counts recompilations per code object; here without a GPU, so without inductor itself."""
-    generator = lively(dataclasses.replace(SHUFFLE, channels=(4, 4), multiple=4))
+    generator = lively(dataclasses.replace(SUBPIXEL, channels=(4, 4), multiple=4))
     for index in range(10):
         height = 8 + 4 * index
         generator.draw_field(height, 8, 1)
@@ -262,7 +262,7 @@ def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="there is no C++ compiler")
-@pytest.mark.parametrize("card", [SHUFFLE, CLASSIC], ids=lambda c: c.architecture)
+@pytest.mark.parametrize("card", [SUBPIXEL, CLASSIC], ids=lambda c: c.architecture)
 def test_a_package_of_inductor_plays_the_same(card: ModelCard) -> None:
     """Packed and opened for real, on the processor, for which the engine isn't offered; no file in it is a pickle."""
     generator, x, want = reference(dataclasses.replace(card, channels=(4, 8), multiple=64), 64, 64)
@@ -384,7 +384,7 @@ def test_the_export_for_a_gpu_is_in_half_precision() -> None:
     skip_missing("onnxruntime")
     import onnxruntime as ort
 
-    generator, x, want = reference(SHUFFLE, 64, 64)
+    generator, x, want = reference(SUBPIXEL, 64, 64)
     model = onnxruntime.exported(generator, (1, 1, 64, 64), torch.float16)
     assert len(model) < 0.7 * len(onnxruntime.exported(generator, (1, 1, 64, 64)))
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -417,7 +417,7 @@ def test_the_real_plugin_has_the_shape_that_it_is_used_by(tmp_path: Path) -> Non
 
 def test_auto_on_a_cpu_prefers_openvino() -> None:
     skip_missing("openvino")
-    names = [name for name, reason in engines.choose("auto", CPU, SHUFFLE) if reason]
+    names = [name for name, reason in engines.choose("auto", CPU, SUBPIXEL) if reason]
     assert names[0] == "openvino" and names[-1] == "eager"
 
 
@@ -430,9 +430,9 @@ def test_auto_says_why_it_took_another(monkeypatch: pytest.MonkeyPatch, caplog: 
     monkeypatch.setattr(engines.room("openvino"), "missing", lambda: "openvino isn't installed: pip install openvino")
     monkeypatch.setattr(engines.room("onnxruntime"), "missing", lambda: None)
     monkeypatch.setattr(engines.room("onnxruntime"), "build", broken)
-    generator, x, want = reference(SHUFFLE, 64, 64)
+    generator, x, want = reference(SUBPIXEL, 64, 64)
     with caplog.at_level(logging.INFO):
-        engine, reason = engines.build("auto", generator, SHUFFLE, (1, 1, 64, 64), CPU)
+        engine, reason = engines.build("auto", generator, SUBPIXEL, (1, 1, 64, 64), CPU)
     assert engine.name == "eager" and differences(engine(x), want)[1] < 1e-4
     assert "pip install openvino" in reason and "no such kernel" in reason and "float32" in reason
     assert "onnxruntime: no such kernel" in caplog.text and reason in caplog.text
@@ -441,30 +441,30 @@ def test_auto_says_why_it_took_another(monkeypatch: pytest.MonkeyPatch, caplog: 
 def test_on_a_gpu_eager_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, mps = torch.device("cuda"), torch.device("mps")
     monkeypatch.setattr(inductor, "missing", lambda: None)
-    assert [name for name, _ in engines.choose("auto", cuda, SHUFFLE)] == ["inductor", "eager"]
+    assert [name for name, _ in engines.choose("auto", cuda, SUBPIXEL)] == ["inductor", "eager"]
     monkeypatch.setattr(inductor, "missing", lambda: "triton isn't installed")
-    ((name, reason),) = engines.choose("auto", cuda, SHUFFLE)
+    ((name, reason),) = engines.choose("auto", cuda, SUBPIXEL)
     assert name == "eager" and "triton isn't installed" in reason
-    assert [name for name, _ in engines.choose("auto", mps, SHUFFLE)] == ["eager"]
+    assert [name for name, _ in engines.choose("auto", mps, SUBPIXEL)] == ["eager"]
 
 
 def test_what_was_asked_for_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engines.choose("eager", CPU, SHUFFLE) == [("eager", "asked for")]
+    assert engines.choose("eager", CPU, SUBPIXEL) == [("eager", "asked for")]
     with pytest.raises(EngineError, match="no engine 'warp'; there are eager"):
-        engines.choose("warp", CPU, SHUFFLE)
+        engines.choose("warp", CPU, SUBPIXEL)
     with pytest.raises(EngineError, match="inductor doesn't run on cpu, but on cuda"):
-        engines.choose("inductor", CPU, SHUFFLE)
+        engines.choose("inductor", CPU, SUBPIXEL)
     monkeypatch.setattr(openvino, "missing", lambda: "openvino isn't installed: pip install openvino")
     with pytest.raises(EngineError, match="pip install openvino"):
-        engines.choose("openvino", CPU, SHUFFLE)
+        engines.choose("openvino", CPU, SUBPIXEL)
 
 
 def test_precision_and_canvas_are_checked() -> None:
-    generator, _, _ = reference(SHUFFLE, 64, 64)
+    generator, _, _ = reference(SUBPIXEL, 64, 64)
     with pytest.raises(EngineError, match=r"float16 here, but in float32"):
-        engines.build("eager", generator, SHUFFLE, (1, 1, 64, 64), CPU, "float16")
+        engines.build("eager", generator, SUBPIXEL, (1, 1, 64, 64), CPU, "float16")
     with pytest.raises(EngineError, match=r"100x64 is no canvas .* multiples of 64"):
-        engines.build("eager", generator, SHUFFLE, (1, 1, 64, 100), CPU)
+        engines.build("eager", generator, SUBPIXEL, (1, 1, 64, 100), CPU)
 
 
 def test_openvino_takes_bfloat16_only_where_the_cpu_has_it() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nets import CLASSIC, SHUFFLE, lively, picture
+from nets import CLASSIC, SUBPIXEL, lively, picture
 
 from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
@@ -39,7 +39,7 @@ def made(name: str, card: ModelCard, precision: str = "auto") -> tuple[Generator
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("card", [SHUFFLE, CLASSIC], ids=lambda c: c.architecture)
+@pytest.mark.parametrize("card", [SUBPIXEL, CLASSIC], ids=lambda c: c.architecture)
 @pytest.mark.parametrize("name", ["eager", "inductor", "tensorrt"])
 def test_agrees_with_eager_float32(name: str, card: ModelCard, precision: str) -> None:
     generator, engine = made(name, card, precision)
@@ -53,7 +53,7 @@ def test_agrees_with_eager_float32(name: str, card: ModelCard, precision: str) -
 
 @pytest.mark.parametrize("name", ["eager", "inductor"])
 def test_the_output_is_one_fixed_buffer(name: str) -> None:
-    _, engine = made(name, SHUFFLE)
+    _, engine = made(name, SUBPIXEL)
     x = picture(*SIZE).to(CUDA)
     place = engine(x).data_ptr()
     first = engine(x).clone()
@@ -68,7 +68,7 @@ def test_the_output_is_one_fixed_buffer(name: str) -> None:
 @pytest.mark.parametrize("name", ["eager", "inductor"])
 def test_the_step_can_be_captured_with_other_work(name: str) -> None:
     """What the pipeline does with the whole way of a frame."""
-    _, engine = made(name, SHUFFLE)
+    _, engine = made(name, SUBPIXEL)
     assert engine.step is not None
     x = picture(*SIZE).to(CUDA)
     want = engine(x).clone() * 0.5 + 0.5
@@ -89,7 +89,7 @@ def test_the_step_can_be_captured_with_other_work(name: str) -> None:
 
 def test_inference_mode_makes_no_second_compilation() -> None:
     """Seconds in the middle of a show."""
-    _, engine = made("inductor", SHUFFLE)
+    _, engine = made("inductor", SUBPIXEL)
     assert engine.step is not None
     x = picture(*SIZE).to(CUDA)
     with torch._dynamo.config.patch(error_on_recompile=True):
@@ -102,10 +102,10 @@ def test_inference_mode_makes_no_second_compilation() -> None:
 
 
 def test_auto_takes_inductor() -> None:
-    engine = made("inductor", SHUFFLE)[1]
-    generator = lively(SHUFFLE)
+    engine = made("inductor", SUBPIXEL)[1]
+    generator = lively(SUBPIXEL)
     generator.draw_field(*SIZE, 5)
-    chosen, reason = engines.build("auto", generator, SHUFFLE, (1, 1, *SIZE), CUDA)
+    chosen, reason = engines.build("auto", generator, SUBPIXEL, (1, 1, *SIZE), CUDA)
     assert chosen.name == engine.name == "inductor" and "float16" in reason
 
 
@@ -117,7 +117,7 @@ def test_what_was_built_before_plays_the_same(name: str, tmp_path: Path, monkeyp
     reason = engines.room(name).missing()
     if reason is not None:
         pytest.skip(reason)
-    card = dataclasses.replace(SHUFFLE, hash="0" * 64)
+    card = dataclasses.replace(SUBPIXEL, hash="0" * 64)
     generator = lively(card)
     generator.draw_field(*SIZE, 5)
     x = picture(*SIZE)

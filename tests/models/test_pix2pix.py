@@ -8,11 +8,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from nets import CLASSIC, SHUFFLE, lively, picture
+from nets import CLASSIC, SUBPIXEL, lively, picture
 from torch import nn
 
 from l2s_node.models.card import ModelCard
-from l2s_node.models.pix2pix import ARCHITECTURES, CHANNELS, Classic, Dropout, Norm, Replicated, Shuffle, calmed
+from l2s_node.models.pix2pix import CHANNELS, Classic, Dropout, Norm, Replicated, Subpixel, calmed
 
 # --- the original's layers, as Keras defines them: (h, w, c) pictures, kernels (kh, kw, in, out) ----------------------
 
@@ -141,7 +141,7 @@ def test_dropout_is_apart_from_eval() -> None:
 # --- folding ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("card", [CLASSIC, SHUFFLE], ids=lambda c: c.architecture)
+@pytest.mark.parametrize("card", [CLASSIC, SUBPIXEL], ids=lambda c: c.architecture)
 def test_folded_norms_change_nothing(card: ModelCard) -> None:
     net = lively(card)
     net.draw_field(64, 128, 3)
@@ -154,7 +154,7 @@ def test_folded_norms_change_nothing(card: ModelCard) -> None:
 
 def test_frame_norms_stay() -> None:
     """They depend on the picture, so they can't be folded."""
-    net = lively(dataclasses.replace(SHUFFLE, norm="frame"))
+    net = lively(dataclasses.replace(SUBPIXEL, norm="frame"))
     net.draw_field(64, 64, 3)
     want = net(picture())
     net.fold_norms()
@@ -166,7 +166,7 @@ def test_frame_norms_stay() -> None:
 
 
 def test_the_seed_field_is_drawn_from_its_seed() -> None:
-    net = lively(SHUFFLE)
+    net = lively(SUBPIXEL)
     x = picture(64, 128)
     net.draw_field(64, 128, 7)
     first = net(x)
@@ -181,16 +181,15 @@ def test_the_seed_field_is_drawn_from_its_seed() -> None:
 
 def test_the_seed_field_is_the_same_on_every_machine() -> None:
     """torch's CPU generator is Mersenne Twister 19937: the first numbers of a seed are fixed by it."""
-    field = Shuffle((2, 2)).random_field(1, 8, 8, seed=1)
+    field = Subpixel((2, 2)).random_field(1, 32, 32, seed=1)
     again = torch.randn((1, 1, 8, 8), generator=torch.Generator().manual_seed(64))
     assert torch.equal(field[0], again)
-    assert [tuple(f.shape) for f in field] == [(1, 1, 8, 8), (1, 1, 4, 4)]
+    assert [tuple(f.shape) for f in field] == [(1, 1, 8, 8), (1, 1, 16, 16)]
 
 
-@pytest.mark.parametrize("architecture", ["shuffle", "subpixel"])
-def test_fields_are_added_under_the_weights_of_the_seeds(architecture: str) -> None:
+def test_fields_are_added_under_the_weights_of_the_seeds() -> None:
     """Weights of length 1 make white noise again; those of one field alone make what it makes."""
-    net = ARCHITECTURES[architecture]((4, 6, 8)).eval()
+    net = Subpixel((4, 6, 8)).eval()
     net.draw_field(128, 128, 7)
     weights = torch.tensor([0.5, -0.5, 0.5, -0.5])
     for first, mixed in zip(net.field(2, None), net.field(2, weights), strict=True):
@@ -203,7 +202,7 @@ def test_fields_are_added_under_the_weights_of_the_seeds(architecture: str) -> N
 
 
 def test_a_batch_shares_the_field() -> None:
-    net = lively(SHUFFLE)
+    net = lively(SUBPIXEL)
     net.draw_field(64, 64, 7)
     one, two = picture(seed=1), picture(seed=2)
     both = net(torch.cat([one, two]))
@@ -212,8 +211,9 @@ def test_a_batch_shares_the_field() -> None:
 
 def test_an_untrained_up_level_has_no_checkerboard() -> None:
     """ICNR: the four sub-pixels of a shuffle start equal."""
-    up = Shuffle((4, 6)).ups[0]
-    y = torch.nn.functional.pixel_shuffle(up.conv(torch.randn(1, 6, 5, 5)), 2)
+    up = Subpixel((4, 6)).ups[0]
+    y = up.conv.eval()(torch.randn(1, 6, 5, 5))
+    assert y.shape == (1, 4, 10, 10)
     assert torch.equal(y[..., 0::2, 0::2], y[..., 1::2, 1::2])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nets import SHUFFLE, lively, picture
+from nets import SUBPIXEL, lively, picture
 
 from l2s_node.errors import EngineError
 from l2s_node.models import engines, identity, prebuilt
@@ -20,7 +20,7 @@ from l2s_node.models.prebuilt import NotKeptError, Prebuilt, Slot
 
 CPU = torch.device("cpu")
 SHAPE = (1, 1, 64, 64)
-CARD = dataclasses.replace(SHUFFLE, channels=(4, 8), multiple=4, hash="0" * 64)
+CARD = dataclasses.replace(SUBPIXEL, channels=(4, 8), multiple=4, hash="0" * 64)
 PARTS = {"engine": "openvino", "weights": "abc", "canvas": "64x64", "device": "a CPU", "precision": "float32"}
 DATA = bytes(range(256)) * 8
 KEEPERS = ["openvino", "onnxruntime"]

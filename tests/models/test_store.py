@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nets import CLASSIC, SHUFFLE, lively, picture
+from nets import CLASSIC, SUBPIXEL, lively, picture
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -21,7 +21,7 @@ from l2s_node.models import store
 from l2s_node.models.card import ModelCard
 from l2s_node.models.pix2pix import Dropout, Norm
 
-TINY = ModelCard("tiny", "small", "shuffle", (4, 6, 8), multiple=8, seed=2, sources="drawn", licence="CC0")
+TINY = ModelCard("tiny", "small", "subpixel", (4, 6, 8), multiple=8, seed=2, sources="drawn", licence="CC0")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def rewrite(path: Path, tensors: dict[str, torch.Tensor], card: ModelCard) -> No
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0.0), ("float16", 0.001), ("int8", 0.02)])
-@pytest.mark.parametrize("card", [SHUFFLE, CLASSIC], ids=lambda c: c.architecture)
+@pytest.mark.parametrize("card", [SUBPIXEL, CLASSIC], ids=lambda c: c.architecture)
 def test_round_trip(path: Path, card: ModelCard, dtype: str, tolerance: float) -> None:
     generator = lively(card)
     saved = store.save(path, generator, card, dtype)
@@ -61,10 +61,10 @@ def test_round_trip(path: Path, card: ModelCard, dtype: str, tolerance: float) -
 
 
 def test_smaller_types_make_smaller_files(tmp_path: Path) -> None:
-    generator = lively(SHUFFLE)
+    generator = lively(SUBPIXEL)
     sizes = []
     for dtype in ("float32", "float16", "int8"):
-        store.save(tmp_path / "w.safetensors", generator, SHUFFLE, dtype)
+        store.save(tmp_path / "w.safetensors", generator, SUBPIXEL, dtype)
         sizes.append((tmp_path / "w.safetensors").stat().st_size)
     assert sizes[0] > 1.9 * sizes[1] > 3.5 * sizes[2]
 
@@ -93,7 +93,7 @@ def test_a_loaded_generator_can_be_trained_on(path: Path) -> None:
     store.save(path, lively(TINY), TINY)
     again, _ = store.load(path)
     again.train()
-    again(picture(8, 8), again.random_field(1, 8, 8)).mean().backward()
+    again(picture(16, 16), again.random_field(1, 16, 16)).mean().backward()
     assert all(p.grad is not None for p in again.parameters())
 
 

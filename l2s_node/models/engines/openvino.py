@@ -197,7 +197,7 @@ class Operations:
             F.leaky_relu: self.leaky_relu,
             F.relu: self.relu,
             F.pixel_shuffle: self.pixel_shuffle,
-            F.pixel_unshuffle: self.pixel_unshuffle,
+            F.avg_pool2d: self.avg_pool2d,
             F.dropout: self.dropout,
             torch.tanh: self.ops.tanh,
             torch.cat: self.cat,
@@ -257,8 +257,9 @@ class Operations:
     def pixel_shuffle(self, x: Any, upscale_factor: int) -> Any:
         return self.ops.depth_to_space(x, "depth_first", upscale_factor)
 
-    def pixel_unshuffle(self, x: Any, downscale_factor: int) -> Any:
-        return self.ops.space_to_depth(x, "depth_first", downscale_factor)
+    def avg_pool2d(self, x: Any, kernel_size: int, stride: int | None = None) -> Any:
+        step = stride or kernel_size
+        return self.ops.avg_pool(x, [step, step], [0, 0], [0, 0], [kernel_size, kernel_size], True)
 
     def dropout(self, x: Any, p: float, training: bool, inplace: bool) -> Any:
         _refuse(training, "dropout")
