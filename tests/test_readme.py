@@ -80,8 +80,12 @@ def test_a_table_comes_from_its_file(tmp_path: Path) -> None:
 def test_every_path_in_the_readme_is_there() -> None:
     text = README.read_text(encoding="utf-8")
     named = re.findall(r"`((?:presets|l2s_node|tests)/[\w./-]+|constraints\.txt|LICENSE)`", text)
-    named += re.findall(r"\]\(((?!http)[^)]+)\)", text)
+    named += re.findall(r"\]\(((?!http|#)[^)]+)\)", text)
     assert not [name for name in named if not (README.parent / name).exists()]
+    headings = {
+        re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in re.findall(r"^#+ (.*)$", text, re.M)
+    }
+    assert not [anchor for anchor in re.findall(r"\]\(#([^)]+)\)", text) if anchor not in headings]
 
 
 if __name__ == "__main__":
