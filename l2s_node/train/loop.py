@@ -66,7 +66,9 @@ def run(settings: TrainSettings, show: Show | None = None) -> Path:
     with join(choose_device(settings.device)) as group:
         group.wait()  # the first one's checkpoint must not look like a former training to the others
         torch.manual_seed(settings.seed)
-        torch.backends.cudnn.benchmark = group.device.type == "cuda"
+        if group.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.set_num_threads(2)  # little is left to the CPU, and several trainings' pools fight on a large machine
         nets = make_nets(settings, group)
         try:
             material = read(settings, group)
