@@ -176,10 +176,9 @@ def rgb_of(plane: U8) -> U8:
 def _enlarged(rgb: Tensor, out: U8, style: Style, buffers: Buffers) -> None:
     """``(3, h', w')`` RGB in 0…1 into all of `out`."""
     width, height = out.shape[1] // 2, out.shape[0]
-    planes = rgb.numpy()
+    planes = rgb.clamp(0, 1).numpy()
     shape = (*planes.shape[1:], 3)
     pixels = cv2.merge(list(planes), buffers("rgb", shape, np.float32))
-    np.clip(pixels, 0, 1, out=pixels)
     yuv = cv2.transform(pixels, uyvy.yuv_affine(style.standard, 1.0), buffers("yuv", shape, np.float32))
     # never negative: "abs" does nothing here, and this is OpenCV's quick way to rounded bytes
     luma, *chroma = cv2.split(cv2.convertScaleAbs(yuv, buffers("yuv bytes", shape)))
