@@ -12,6 +12,7 @@ where it is wanted as a texture, or where the input shows through that is one; i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 
@@ -250,7 +251,7 @@ class Pipeline:
             rgb = luma.expand(-1, 3, -1, -1)
         else:
             a, b = (self._before.play, player.play) if self._before else (player.play, None)
-            weights = torch.tensor(self._seeds)
+            weights = _weights(self._seeds)
             for each in (self._before, player):
                 if each is not None and each.seeds is not None:
                     each.seeds.copy_(weights)
@@ -339,6 +340,13 @@ def detail_matrices(canvas: tuple[int, int], cells: float, device: torch.device,
     down_y, up_y = condition.operator(height, rows, rank)
     down_x, up_x = condition.operator(width, columns, rank)
     return down_y.to(device), up_y.to(device), down_x.to(device), up_x.to(device)
+
+
+@functools.lru_cache(maxsize=2)  # they rest while nothing drifts
+@torch.inference_mode(False)
+def _weights(seeds: Seeds) -> Tensor:
+    """``(SEEDS,)`` float32 on the CPU."""
+    return torch.tensor(seeds)
 
 
 def placed(plane: np.ndarray, place: Rect) -> np.ndarray:

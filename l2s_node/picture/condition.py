@@ -94,7 +94,7 @@ def shrink_and_grow(luma: Tensor, cells: float) -> Tensor:
 def apply_detail(luma: Tensor, down_y: Tensor, up_y: Tensor, down_x: Tensor, up_x: Tensor) -> Tensor:
     """`shrink_and_grow` with its four matrices given (a captured graph keeps them in fixed buffers)."""
     small = down_y @ luma @ down_x.mT
-    return (up_y @ small @ up_x.mT).clamp_(0, 1)
+    return (up_y @ (small @ up_x.mT)).clamp_(0, 1)  # the long side first: fewer products than the short side first
 
 
 def cells_of(height: int, width: int, cells: float) -> tuple[float, float]:

@@ -64,7 +64,8 @@ def _planes(frame: Frame, buffers: Buffers) -> tuple[U8, U8]:
         return frame.planes[0], cv2.merge(frame.planes[1:], buffers("chroma", (*frame.planes[1].shape, 2)))
     if frame.format is PixelFormat.NV12:
         return frame.planes[0], frame.planes[1].reshape(frame.planes[1].shape[0], -1, 2)
-    return uyvy.luma_of(frame.planes[0], buffers), uyvy.chroma_of(frame.planes[0], buffers)
+    luma, chroma = uyvy.apart(uyvy.pairs(frame.planes[0]), buffers)
+    return luma, chroma.reshape(frame.height, -1, 2)
 
 
 def _rgb_affine(fmt: PixelFormat, standard: str) -> np.ndarray:

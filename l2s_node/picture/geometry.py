@@ -10,6 +10,7 @@ on to fill the canvas, and keeps its shape in the output (bars where they differ
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ class Geometry:
         )
 
 
+@functools.lru_cache(maxsize=8)  # asked for in every frame, and the same until somebody turns a knob
 def solve(
     frame: tuple[int, int],
     canvas: tuple[int, int],

@@ -18,6 +18,7 @@ from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.colour import standard_for
 from l2s_node.picture.compose import Style
 from l2s_node.picture.condition import LUMA_WEIGHTS
+from l2s_node.picture.dry import FLIPS
 from l2s_node.picture.geometry import Box, Geometry, around
 
 U8 = np.ndarray
@@ -29,21 +30,45 @@ METHODS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
 
 def sample(frame: Frame, geometry: Geometry, canvas: tuple[int, int], buffers: Buffers) -> Tensor:
-    """``(1, 1, h, w)`` float32 luma, 0…1, on the CPU; `canvas` is (width, height)."""
-    _, _, width, height = geometry.into
-    luma = torch.from_numpy(_unit(_resampled(frame, geometry.taken, (width, height), buffers), frame.format))
-    return definition.into_canvas(definition.flip(luma, geometry.flip), geometry.into, canvas)
+    """``(1, 1, h, w)`` float32 luma, 0…1, on the CPU; `canvas` is (width, height). It lies in the buffer "canvas"."""
+    left, top, width, height = geometry.into
+    luma = _unit(_resampled(frame, geometry.taken, (width, height), buffers), frame.format, buffers)
+    if any(geometry.flip):
+        luma = cv2.flip(luma, FLIPS[geometry.flip])
+    borders = top, canvas[1] - top - height, left, canvas[0] - left - width
+    out = buffers("canvas", canvas[::-1], np.float32)
+    return torch.from_numpy(cv2.copyMakeBorder(luma, *borders, cv2.BORDER_REPLICATE, out))[None, None]
 
 
-def _resampled(frame: Frame, taken: Box, size: tuple[int, int], buffers: Buffers) -> F32:
-    """The taken box at `size`, ``(h, w)`` in the scale of bytes: by area, or bilinear where a side grows."""
+def _resampled(frame: Frame, taken: Box, size: tuple[int, int], buffers: Buffers) -> U8 | F32:
+    """The luma of the taken box at `size`, ``(h, w)``, by area, or bilinear where a side grows.
+
+    Bytes, or float32 in the scale of bytes.
+    """
+    cell = (taken[2] - taken[0]) / size[0], (taken[3] - taken[1]) / size[1]
+    if all(number.is_integer() for number in (*taken, *cell)):
+        left, top, right, bottom = map(int, taken)
+        part = _part(frame, slice(top, bottom), slice(left, right), buffers)
+        return _luma(_shrunk(part, size, buffers), frame.format, buffers)
     where, box = around(taken, frame.size)
-    part = _luma(frame, *where, buffers)
-    if taken[2] - taken[0] >= size[0] and taken[3] - taken[1] >= size[1]:
-        return _box_means(part, box, size, buffers)
-    rows, columns = definition.matrices(part.shape[1::-1], box, size)
-    grown: F32 = definition.by_matrix(torch.from_numpy(part.astype(np.float32)), rows, columns).numpy()
+    luma = _luma(_part(frame, *where, buffers), frame.format, buffers)
+    if min(cell) >= 1:
+        return _box_means(luma, box, size, buffers)
+    rows, columns = definition.matrices(luma.shape[1::-1], box, size)
+    grown: F32 = definition.by_matrix(torch.from_numpy(luma.astype(np.float32)), rows, columns).numpy()
     return grown
+
+
+def _shrunk(pixels: U8, size: tuple[int, int], buffers: Buffers) -> U8:
+    """The means of cells of whole pixels: by halves as long as that goes, which is the quickest that OpenCV has."""
+    height, width = pixels.shape[:2]
+    while width % (2 * size[0]) == 0 and height % (2 * size[1]) == 0:
+        width, height = width // 2, height // 2
+        out = buffers(f"at width {width}", (height, width, *pixels.shape[2:]))
+        pixels = cv2.resize(pixels, (width, height), out, interpolation=cv2.INTER_AREA)
+    if (width, height) == size:
+        return pixels
+    return cv2.resize(pixels, size, buffers("shrunk", (*size[::-1], *pixels.shape[2:])), interpolation=cv2.INTER_AREA)
 
 
 def _box_means(luma: U8, box: Box, size: tuple[int, int], buffers: Buffers) -> F32:
@@ -88,29 +113,31 @@ def _edges(start: float, stop: float, cells: int, size: int) -> tuple[np.ndarray
     return pixel, (at - pixel).astype(np.float32)
 
 
-def _luma(frame: Frame, rows: slice, columns: slice, buffers: Buffers) -> U8:
-    """Part of the frame's luma as bytes, ``(h, w)``; full range of the RGB formats, limited range of the others."""
-    packed = frame.format in (PixelFormat.UYVY, PixelFormat.UYVA)
-    part = (uyvy.pairs(frame.planes[0]) if packed else frame.planes[0])[rows, columns]
-    luma = buffers("luma", part.shape[:2])
-    if packed:
-        return cv2.extractChannel(part, 1, luma)
-    if not frame.format.is_rgb:
+def _part(frame: Frame, rows: slice, columns: slice, buffers: Buffers) -> U8:
+    """Part of the frame as bytes: ``(h, w, 4)`` pixels of the RGB formats, ``(h, w)`` luma of the others."""
+    if frame.format in (PixelFormat.UYVY, PixelFormat.UYVA):
+        return uyvy.apart(uyvy.pairs(frame.planes[0])[rows], buffers)[0][:, columns]  # whole rows are taken at once
+    return frame.planes[0][rows, columns]
+
+
+def _luma(part: U8, fmt: PixelFormat, buffers: Buffers) -> U8:
+    """``(h, w)`` of what `_part` gave: full range of the RGB formats, limited range of the others."""
+    if not fmt.is_rgb:
         return part
-    weights = LUMA_WEIGHTS if frame.format in (PixelFormat.RGBA, PixelFormat.RGBX) else LUMA_WEIGHTS[::-1]
+    weights = LUMA_WEIGHTS if fmt in (PixelFormat.RGBA, PixelFormat.RGBX) else LUMA_WEIGHTS[::-1]
     shape = (*part.shape[:2], 3)
     three = cv2.cvtColor(part, cv2.COLOR_BGRA2BGR, buffers("three", shape))  # either order; the fourth byte goes
     # OpenCV is fast from three channels to three only
     grey = cv2.transform(three, np.array([weights] * 3, np.float32), buffers("pixels", shape))
-    return cv2.extractChannel(grey, 0, luma)
+    return cv2.extractChannel(grey, 0, buffers("luma", shape[:2]))
 
 
-def _unit(luma: F32, fmt: PixelFormat) -> F32:
-    """In place: 0 black … 1 white, clipped."""
-    if not fmt.is_rgb:
-        luma -= 16
-    luma *= np.float32(1 / 255 if fmt.is_rgb else 1 / 219)
-    return np.clip(luma, 0, 1, out=luma)
+def _unit(luma: U8 | F32, fmt: PixelFormat, buffers: Buffers) -> F32:
+    """float32: 0 black … 1 white, clipped."""
+    unit: F32 = buffers("unit", luma.shape, np.float32)
+    np.subtract(luma, 0 if fmt.is_rgb else 16, out=unit, dtype=np.float32)
+    unit *= np.float32(1 / 255 if fmt.is_rgb else 1 / 219)
+    return np.clip(unit, 0, 1, out=unit)
 
 
 # --- paint -----------------------------------------------------------------------------------------------------------
@@ -122,7 +149,7 @@ def paint(rgb: Tensor, dry: U8 | None, out: U8, style: Style, mix: float, light:
     _enlarged(rgb, out, style, buffers)
     if dry is not None and style.mixed:
         if style.blend == "luma":
-            uyvy.pack(uyvy.luma_of(dry, buffers), uyvy.chroma_of(out, buffers), out)
+            out[:, 1::2] = dry[:, 1::2]
         elif style.blend != "normal":
             below = uyvy.to_rgb(dry, style.standard, buffers, "below")
             above = uyvy.to_rgb(out, style.standard, buffers, "above")
@@ -149,10 +176,9 @@ def rgb_of(plane: U8) -> U8:
 def _enlarged(rgb: Tensor, out: U8, style: Style, buffers: Buffers) -> None:
     """``(3, h', w')`` RGB in 0…1 into all of `out`."""
     width, height = out.shape[1] // 2, out.shape[0]
-    planes = rgb.numpy()
+    planes = rgb.clamp(0, 1).numpy()
     shape = (*planes.shape[1:], 3)
     pixels = cv2.merge(list(planes), buffers("rgb", shape, np.float32))
-    np.clip(pixels, 0, 1, out=pixels)
     yuv = cv2.transform(pixels, uyvy.yuv_affine(style.standard, 1.0), buffers("yuv", shape, np.float32))
     # never negative: "abs" does nothing here, and this is OpenCV's quick way to rounded bytes
     luma, *chroma = cv2.split(cv2.convertScaleAbs(yuv, buffers("yuv bytes", shape)))

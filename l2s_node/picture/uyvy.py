@@ -21,16 +21,14 @@ def pairs(uyvy: U8) -> U8:
     return uyvy.reshape(uyvy.shape[0], -1, 2)
 
 
-def luma_of(uyvy: U8, buffers: Buffers) -> U8:
-    """``(h, w)`` in "luma"."""
-    height, width = uyvy.shape[0], uyvy.shape[1] // 2
-    return cv2.extractChannel(pairs(uyvy), 1, buffers("luma", (height, width)))
+def apart(pairs: U8, buffers: Buffers) -> tuple[U8, U8]:
+    """(``(h, w)`` Y in "luma", ``(h, w)`` U or V in "chroma") of ``(h, w, 2)``.
 
-
-def chroma_of(uyvy: U8, buffers: Buffers) -> U8:
-    """``(h, w/2, 2)`` in "chroma"."""
-    height, width = uyvy.shape[0], uyvy.shape[1] // 2
-    return cv2.extractChannel(pairs(uyvy), 0, buffers("chroma", (height, width))).reshape(height, -1, 2)
+    OpenCV takes all channels out in a third of the time that it needs for one, where no columns are left out.
+    """
+    shape = pairs.shape[:2]
+    chroma, luma = cv2.split(pairs, [buffers(name, shape) for name in ("chroma", "luma")])
+    return luma, chroma
 
 
 def pack(luma: U8, chroma: U8, out: U8) -> None:
@@ -40,18 +38,17 @@ def pack(luma: U8, chroma: U8, out: U8) -> None:
 
 def pixels(uyvy: U8, buffers: Buffers) -> U8:
     """``(h, w, 3)`` Y'CbCr in "pixels"; two neighbours share their colour."""
-    blue, red = _chroma_twice(uyvy, 0, buffers), _chroma_twice(uyvy, 2, buffers)
-    luma = luma_of(uyvy, buffers)
-    return cv2.merge([luma, blue, red], buffers("pixels", (*luma.shape, 3)))
-
-
-def _chroma_twice(uyvy: U8, channel: int, buffers: Buffers) -> U8:
-    """``(h, w)``: every byte of one colour difference twice, side by side."""
+    luma, chroma = apart(pairs(uyvy), buffers)
     height, half = uyvy.shape[0], uyvy.shape[1] // 4
-    plane = cv2.extractChannel(uyvy.reshape(height, half, 4), channel, buffers("half", (height, half)))
-    twice: U8 = buffers(f"twice {channel}", (height, 2 * half))
-    np.multiply(plane, 257, out=twice.view(np.uint16), dtype=np.uint16)  # 257 · b is b twice in memory
-    return twice
+    halves = [buffers(f"half {name}", (height, half)) for name in ("blue", "red")]
+    blue, red = cv2.split(chroma.reshape(height, half, 2), halves)
+    twice = _twice(blue, buffers("blue", luma.shape)), _twice(red, buffers("red", luma.shape))
+    return cv2.merge([luma, *twice], buffers("pixels", (*luma.shape, 3)))
+
+
+def _twice(plane: U8, out: U8) -> U8:
+    """Every byte of ``(h, w)`` twice, side by side, in `out` ``(h, 2w)``."""
+    return cv2.merge([plane, plane], out.reshape(*plane.shape, 2)).reshape(out.shape)
 
 
 def pack_pixels(colours: U8, affine: np.ndarray, out: U8, buffers: Buffers) -> None:

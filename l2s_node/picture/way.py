@@ -169,7 +169,7 @@ def conditioned(luma: Tensor, memory: Memory, knobs: Knobs, detail: Detail, rout
 
 def imagined(luma: Tensor, a: Play, b: Play | None, knobs: Knobs) -> Tensor:
     """``(1, 3, h, w)`` RGB in 0…1 from the conditioned luma; with `b`, `a` fades over to it."""
-    x = luma * 2 - 1
+    x = torch.mul(luma, 2).sub_(1)
     picture = a(x)
     if b is not None:
         picture = torch.lerp(picture, b(x), knobs.crossfade)

@@ -66,6 +66,17 @@ def test_the_host_agrees_in_every_format_size_and_view(fmt: PixelFormat) -> None
     assert worst <= 3 * LSB
 
 
+@pytest.mark.parametrize("fmt", list(PixelFormat))
+@pytest.mark.parametrize("cell", [(1, 1), (2, 2), (3, 5), (4, 4), (6, 2), (8, 8), (12, 12)], ids=str)
+def test_cells_of_whole_pixels(fmt: PixelFormat, cell: tuple[int, int]) -> None:
+    """These go by halves, rounded to bytes each time. Measured: 1.5/255, of 8x8 pixels."""
+    size = CANVAS[0] * cell[0], CANVAS[1] * cell[1]
+    frame = noise(fmt, size, seed=cell[0])
+    for view in ({}, {"zoom": 2.0, "pan": (1.0, 1.0)}, {"flip": (True, True)}):
+        g = solve(size, CANVAS, size, "stretch", **view)  # type: ignore[arg-type]
+        assert np.abs(host.sample(frame, g, CANVAS, Buffers())[0, 0].numpy() - wanted(frame, g)).max() <= 3 * LSB
+
+
 def test_a_2160p_frame() -> None:
     white = noise(PixelFormat.UYVY, (3840, 2160), seed=5, smooth=16)
     white.planes[0][:, 1::2] |= 128  # bright, where sums over the frame are largest
