@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -248,6 +249,12 @@ class GL:
         self.call("glWaitSync", fence, 0, _TIMEOUT_IGNORED)
         self.call("glDeleteSync", fence)
 
+    def wait(self) -> None:
+        """Until all that it was told to draw is drawn. By a fence, as `ReadBack` does, not by ``glFinish``."""
+        fence = self.call("glFenceSync", _SYNC_GPU_COMMANDS_COMPLETE, 0)
+        self.call("glClientWaitSync", fence, _SYNC_FLUSH_COMMANDS_BIT, round(_FOREVER * 1e9))
+        self.call("glDeleteSync", fence)
+
     def close(self) -> None:
         """Release what it owns; targets, images and programs are released by who made them."""
         for sampler in self._samplers.values():
@@ -397,6 +404,7 @@ class Program:
         self._array = gl.ctx.vertex_array(self.mgl, [])
         uniforms: dict[str, Any] = {key: self.mgl[key] for key in self.mgl}
         self._numbers: dict[str, Any] = {}
+        self._told: dict[str, object] = {}  # what the numbers are: most stay from frame to frame
         self._units: dict[str, int] = {}
         for key, uniform in uniforms.items():
             if getattr(uniform, "gl_type", None) in _SAMPLERS:
@@ -423,7 +431,9 @@ class Program:
                 if key in self._units:
                     self.gl.bind(self._units[key], value, smooth)
             elif key in self._numbers:
-                self._numbers[key].value = value if isinstance(value, (float, int)) else tuple(value)
+                number = value if isinstance(value, (float, int)) else tuple(value)
+                if self._told.get(key) != number:
+                    self._numbers[key].value = self._told[key] = number
         fbo.use()
         fbo.viewport = into
         self._array.render(_TRIANGLE_STRIP, vertices=4)
@@ -490,14 +500,16 @@ class ReadBack:
     they are not there in time, those before, once. So what comes is at most one frame late.
 
     Attributes:
+        kept: arrays that pixels come to in turns: what was taken stays for so many calls of `take` less one.
         late: how often it was the former frame's.
         taken: how often pixels were taken.
         bytes: read back so far.
     """
 
-    def __init__(self, gl: GL, patience: float = 0.004) -> None:
+    def __init__(self, gl: GL, patience: float = 0.004, kept: int = 2) -> None:
         """`patience`: seconds that `take` waits for what was asked for last, where the former frame's are there."""
-        self._gl, self._patience = gl, patience
+        self._gl, self._patience, self.kept = gl, patience, kept
+        self._arrays: list[np.ndarray] = []
         self._slots = [_Slot(gl), _Slot(gl)]
         self.late = self.taken = self.bytes = 0
 
@@ -507,7 +519,7 @@ class ReadBack:
         self._slots[0].start(target)
 
     def take(self) -> np.ndarray:
-        """``(h, w, components)``, rows as they lie in the target; valid until the next but one `start`.
+        """``(h, w, components)``, rows as they lie in the target; valid for the next ``kept - 1`` calls.
 
         After at least one `start`. A former frame of another shape is never handed out.
         """
@@ -515,51 +527,77 @@ class ReadBack:
         self.taken += 1
         taken = newest
         same = former.shape == newest.shape
-        if not newest.arrive(self._patience if same else None) and same:
+        if not self._arrive(newest, self._patience if same else None) and same:
             self.late += 1
             taken = former
-            former.arrive(None)
-        assert taken.pixels is not None
-        self.bytes += taken.pixels.nbytes
-        return taken.pixels
+            self._arrive(former, None)
+        pixels = self._next(taken.shape, taken.kind) if taken.pixels is None else taken.pixels  # the GPU hangs
+        self.bytes += pixels.nbytes
+        return pixels
 
     def release(self) -> None:
         for slot in self._slots:
             slot.release()
+        self._arrays = []
+
+    def _arrive(self, slot: _Slot, patience: float | None) -> bool:
+        """Whether the bytes of `slot` are in one of the arrays now, after at most `patience` seconds; None: waits."""
+        if slot.asked:
+            if not slot.there(_FOREVER if patience is None else patience):
+                return False
+            slot.fetch(self._next(slot.shape, slot.kind))
+        return slot.pixels is not None
+
+    def _next(self, shape: tuple[int, ...], kind: np.dtype[Any]) -> np.ndarray:
+        if not self._arrays or self._arrays[0].shape != shape or self._arrays[0].dtype != kind:
+            self._arrays = [np.zeros(shape, kind) for _ in range(self.kept)]
+        self._arrays.append(self._arrays.pop(0))
+        return self._arrays[-1]
 
 
 class _Slot:
-    """One pixel buffer object and the array that its bytes come to."""
+    """One pixel buffer object.
+
+    Attributes:
+        shape: of what was asked for last.
+        kind: its type.
+        pixels: what has come; None until then.
+    """
 
     def __init__(self, gl: GL) -> None:
         self._gl = gl
         self._buffer: moderngl.Buffer | None = None
         self._fence: int | None = None
         self.shape: tuple[int, ...] = ()
+        self.kind = np.dtype(np.uint8)
         self.pixels: np.ndarray | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is something to wait for."""
+        return self._fence is not None
 
     def start(self, target: Target) -> None:
         self._forget()
         shape = (target.size[1], target.size[0], target.components)
-        if self._buffer is None or shape != self.shape or self.pixels is None or self.pixels.dtype != target.kind:
+        if self._buffer is None or shape != self.shape or self.kind != target.kind:
             self.release()
-            self.shape = shape
-            self.pixels = np.zeros(shape, target.kind)
-            self._buffer = self._gl.ctx.buffer(reserve=self.pixels.nbytes)
-        assert self._buffer is not None
+            self.shape, self.kind = shape, target.kind
+            self._buffer = self._gl.ctx.buffer(reserve=math.prod(shape) * self.kind.itemsize)
+        self.pixels = None
         target.fbo.read_into(self._buffer, components=target.components, dtype=target.dtype, alignment=1)
         self._fence = self._gl.call("glFenceSync", _SYNC_GPU_COMMANDS_COMPLETE, 0)
 
-    def arrive(self, patience: float | None) -> bool:
-        """Whether the bytes are in `pixels` now, after at most `patience` seconds; None waits for them."""
-        if self._fence is not None:
-            wait = round((_FOREVER if patience is None else patience) * 1e9)
-            if self._gl.call("glClientWaitSync", self._fence, _SYNC_FLUSH_COMMANDS_BIT, wait) == _TIMEOUT_EXPIRED:
-                return False
-            self._forget()
-            assert self._buffer is not None and self.pixels is not None
-            self._buffer.read_into(self.pixels)
-        return self.pixels is not None
+    def there(self, seconds: float) -> bool:
+        """Whether the bytes are in the buffer, after at most so long."""
+        flags, wait = _SYNC_FLUSH_COMMANDS_BIT, round(seconds * 1e9)
+        return bool(self._gl.call("glClientWaitSync", self._fence, flags, wait) != _TIMEOUT_EXPIRED)
+
+    def fetch(self, into: np.ndarray) -> None:
+        self._forget()
+        assert self._buffer is not None
+        self._buffer.read_into(into)
+        self.pixels = into
 
     def release(self) -> None:
         self._forget()

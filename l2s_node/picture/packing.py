@@ -59,16 +59,16 @@ class Packer:
         back: what is read back, and how often it came late.
     """
 
-    def __init__(self, gl: GL, patience: float = 0.004) -> None:
-        """`patience`: see `ReadBack`."""
+    def __init__(self, gl: GL, patience: float = 0.004, kept: int = 2) -> None:
+        """`patience`, `kept`: see `ReadBack`."""
         self._shaders = Shaders(gl)
         self._target = Target(gl, (1, 1))
-        self.back = ReadBack(gl, patience)
+        self.back = ReadBack(gl, patience, kept)
 
     def __call__(self, texture: Texture, alpha: bool) -> tuple[np.ndarray, ...]:
         """UYVY ``(h, 2w)`` and, with `alpha`, alpha ``(h, w)``, of an upright texture of even width.
 
-        Their bytes are valid until the next call but one.
+        Their bytes are valid for the next ``kept - 1`` calls.
         """
         width, height = texture.size
         size = width // 2, height + (height + 1) // 2 * alpha

@@ -14,11 +14,9 @@ import logging
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from l2s_node import texture
 from l2s_node.errors import LookError
-from l2s_node.frame import Frame, Texture, page_aligned
+from l2s_node.frame import Frame, Texture
 from l2s_node.params import Params
 from l2s_node.picture import colour
 from l2s_node.picture.isf_run import Running
@@ -138,9 +136,8 @@ class _Stage:
         self._gl = gl
         self._copier = Copier(gl)
         self._fade = Program(gl, _FADE, name="fade")
-        self._unpack, self._pack = Unpacker(gl), Packer(gl, patience)
+        self._unpack, self._pack = Unpacker(gl), Packer(gl, patience, OUTPUTS)
         self._targets: dict[str, Target] = {}
-        self._outputs: list[list[np.ndarray]] = []
         self._awake: set[str] = set()
 
     @property
@@ -194,10 +191,7 @@ class _Stage:
 
     def download(self, picture: Texture, frame: Frame) -> Frame:
         """`picture` in the place of `frame`'s planes."""
-        planes = self._output(frame)
-        for plane, fetched in zip(planes, self._pack(picture, len(planes) > 1), strict=True):
-            plane[...] = fetched
-        return dataclasses.replace(frame, planes=planes)
+        return dataclasses.replace(frame, planes=self._pack(picture, len(frame.planes) > 1))
 
     def release(self) -> None:
         self._gl.use()
@@ -216,11 +210,3 @@ class _Stage:
             target = self._targets[name] = Target(self._gl, size)
         target.resize(size)
         return target
-
-    def _output(self, frame: Frame) -> tuple[np.ndarray, ...]:
-        """The next planes to fill; the others are still being looked at."""
-        shapes = [plane.shape for plane in frame.planes]
-        if not self._outputs or [plane.shape for plane in self._outputs[0]] != shapes:
-            self._outputs = [[page_aligned(shape) for shape in shapes] for _ in range(OUTPUTS)]
-        self._outputs.append(self._outputs.pop(0))
-        return tuple(self._outputs[-1])

@@ -233,6 +233,17 @@ def test_alpha_goes_through_as_it_was(desk: Any, tmp_path: Path) -> None:
     assert out.format is PixelFormat.UYVA and (out.planes[1] == 77).all() and grey(out) == pytest.approx(0.75, abs=0.03)
 
 
+@pytest.mark.parametrize("fmt", [PixelFormat.UYVY, PixelFormat.UYVA])
+def test_a_picture_stays_for_the_next_two_calls(desk: Any, tmp_path: Path, fmt: PixelFormat) -> None:
+    write(tmp_path, "same", SAME)
+    table, made = desk(), []
+    for n in range(8):
+        level = 0.1 * n
+        made.append((level, table.play(uyvy(np.full((*SIZE[::-1], 3), level), fmt), look="same")))
+        assert [grey(frame) for _, frame in made[-3:]] == pytest.approx([level for level, _ in made[-3:]], abs=0.01)
+        assert all((plane == 77).all() for _, frame in made[-3:] for plane in frame.planes[1:])
+
+
 def test_the_fade_to_black_comes_last(tmp_path: Path) -> None:
     write(tmp_path, "x", "gl_FragColor = vec4(1.0);")
     library, asked = Library([tmp_path]), []
