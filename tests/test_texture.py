@@ -36,7 +36,7 @@ def rectangle(gl: GL, pixels: np.ndarray) -> Texture:
     """`pixels` as a rectangle texture, row 0 the first row, as Syphon's OpenGL server hands out."""
 
     def function(name: str, *types: type) -> object:
-        return ctypes.CFUNCTYPE(None, *types)(gl.ctx.mglo._context.load(name))
+        return ctypes.CFUNCTYPE(None, *types)(gl.ctx.mglo._context.load_opengl_function(name))
 
     number = ctypes.c_uint()
     function("glGenTextures", ctypes.c_int, ctypes.c_void_p)(1, ctypes.addressof(number))  # type: ignore[operator]

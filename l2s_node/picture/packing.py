@@ -98,14 +98,15 @@ class Unpacker:
         uyvy, *alpha = planes
         height, width = uyvy.shape[0], uyvy.shape[1] // 2
         self.target.resize((width, height))
+        seen = self._uyvy.write(np.ascontiguousarray(uyvy).reshape(height, width // 2, 4))
         values: dict[str, Value] = {
-            "inputImage": self._uyvy.write(np.ascontiguousarray(uyvy).reshape(height, width // 2, 4)),
+            "inputImage": seen,
+            # never whatever else was bound there: some drivers compile anew for another kind of texture
+            "alpha": self._alpha.write(np.ascontiguousarray(alpha[0])) if alpha else seen,
             "opaque": not alpha,
             "sd": standard == "bt601",
             "RENDERSIZE": (width, height),
         }
-        if alpha:
-            values["alpha"] = self._alpha.write(np.ascontiguousarray(alpha[0]))
         self._shaders("unpack").run(self.target, values, smooth=False)
         return self.target.texture
 
