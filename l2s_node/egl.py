@@ -7,11 +7,15 @@ threads of Python, among them the one that plays the picture.
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
+from collections.abc import Mapping
 from ctypes import POINTER, byref
 from typing import Any
 
 from l2s_node.errors import L2SError
+
+log = logging.getLogger(__name__)
 
 _I, _P = ctypes.c_int, ctypes.c_void_p
 _PLATFORM_DEVICE, _OPENGL_API, _NONE = 0x313F, 0x30A2, 0x3038
@@ -19,6 +23,7 @@ _CONFIG = (0x3033, 0x0001, 0x3040, 0x0008, _NONE)
 """Surfaces of the kind pixel buffer, of which none is made; OpenGL, not its lesser sister for telephones."""
 _CORE = (0x3098, 3, 0x30FB, 3, 0x30FD, 1, _NONE)
 """OpenGL 3.3, core profile; drivers give the newest that has all of it."""
+_DEVICE_UUID, _UUID_BYTES = 0x335C, 16
 _MOST = 32
 """Devices that are looked at."""
 _CALLS: dict[str, tuple[Any, ...]] = {
@@ -36,6 +41,7 @@ _CALLS: dict[str, tuple[Any, ...]] = {
 _EXTENSIONS: dict[str, tuple[Any, ...]] = {
     "eglQueryDevicesEXT": (_I, _I, _P, _P),
     "eglGetPlatformDisplayEXT": (_P, _I, _P, _P),
+    "eglQueryDeviceBinaryEXT": (_I, _P, _I, _I, _P, _P),
 }
 
 
@@ -72,6 +78,12 @@ class EGL:
         if not self("eglQueryDevicesEXT", _MOST, found, byref(count)):
             return []
         return [handle for handle in found[: count.value] if handle]
+
+    def uuid(self, device: int) -> bytes | None:
+        """What tells a GPU from all others; None of what is none, or where the driver doesn't say."""
+        text, size = ctypes.create_string_buffer(_UUID_BYTES), _I()
+        found = self("eglQueryDeviceBinaryEXT", device, _DEVICE_UUID, _UUID_BYTES, text, byref(size))
+        return text.raw if found and size.value == _UUID_BYTES else None
 
     def display(self, device: int | None) -> int:
         """That of a device, initialized; None is whatever the driver prefers.
@@ -136,9 +148,9 @@ class Context:
         self._egl("eglDestroyContext", self._display, self._context)
 
     def _first_display(self) -> int:
-        """Of the first device that has one."""
+        """Of the first device that has one; CUDA's GPU goes before all others."""
         failure: EGLError | None = None
-        devices: list[int | None] = [*self._egl.devices()]
+        devices: list[int | None] = [*_cudas_first(self._egl)]
         for device in devices or [None]:
             try:
                 return self._egl.display(device)
@@ -146,3 +158,37 @@ class Context:
                 failure = failure or err
         assert failure is not None
         raise failure
+
+
+def _cudas_first(egl: EGL) -> list[int]:
+    """The devices, first the GPU that CUDA calls its first: only on one and the same do textures go without the CPU.
+
+    Matched by UUID, since ``CUDA_VISIBLE_DEVICES`` gives CUDA's GPUs other numbers. Where there is one device, nobody
+    is asked; where none matches, it is the driver's order and one sentence. Not run on a machine with several GPUs yet.
+    """
+    devices = egl.devices()
+    wanted = cuda_uuid() if len(devices) > 1 else None
+    if wanted is None:
+        return devices
+    uuids = {device: egl.uuid(device) for device in devices}
+    if wanted not in uuids.values():
+        log.warning("EGL doesn't say which GPU is CUDA's; if it is another one, textures go through host memory")
+    return in_order(uuids, wanted)
+
+
+def in_order(uuids: Mapping[int, bytes | None], wanted: bytes) -> list[int]:
+    """The devices as they are given, but for the wanted one, which goes first."""
+    return sorted(uuids, key=lambda device: uuids[device] != wanted)
+
+
+def cuda_uuid() -> bytes | None:
+    """Of CUDA's first GPU; None where there is no CUDA. Asks NVIDIA's driver, makes no context, and needs no torch."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+        uuid_of = cuda.cuDeviceGetUuid
+    except (OSError, AttributeError):
+        return None
+    device, uuid = _I(), ctypes.create_string_buffer(_UUID_BYTES)
+    if cuda.cuInit(0) or cuda.cuDeviceGet(byref(device), 0) or uuid_of(uuid, device):
+        return None
+    return uuid.raw
