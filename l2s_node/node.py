@@ -9,11 +9,12 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     l2s-osc      control.osc     OSC in, state out                                        event, join
     l2s-http     control.panel   the panel (and l2s-jpeg, which encodes for it)           stop, join
     l2s-looks    picture.looks   watches and reads the files of looks                     event, join
+    l2s-look     picture.ready   makes a look ready that was turned on, on Linux              end of its work, join
     l2s-record   video.file      encodes a recording                                      end of queue, join
 
 Several channels have a `l2s-load` each, and a `l2s-read` where their source blocks; their pictures are made one after
-the other on the one thread that may call OpenGL and CUDA. No channel waits for another's source: of several, none is
-waited for, they are looked at in turn.
+the other on the one thread that may call CUDA, and OpenGL (but in contexts of `l2s-look`). No channel waits for
+another's source: of several, none is waited for, they are looked at in turn.
 
 Order at the start: sinks, so that the show sees a source at once; then the source and the control; torch is imported
 in `l2s-load` while frames already go out. Order at the end: the reverse, through one `ExitStack`.

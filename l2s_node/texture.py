@@ -31,13 +31,15 @@ Values of uniforms: a float, an int, a bool, a sequence of floats (vec2 … vec4
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import math
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from l2s_node import egl
 from l2s_node.errors import L2SError
 from l2s_node.frame import Texture
 
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
 VERSION = 330
 """OpenGL 3.3 core: macOS has 4.1, everything else more."""
+EGL = sys.platform.startswith("linux")
+"""EGL needs no screen, and its contexts can go from thread to thread."""
 NAMES = 4096
 """Names of OpenGL's objects that `GL.objects` looks through."""
 VERTEX = """#version 330
@@ -71,7 +75,17 @@ _FOREVER = 1.0
 """Seconds that a read-back may take at most: past it the GPU hangs, and old pixels are better than none."""
 _KINDS = {"f1": np.uint8, "f2": np.float16, "f4": np.float32}
 
+_VERTEX_SHADER, _FRAGMENT_SHADER, _COMPILE_STATUS, _LINK_STATUS = 0x8B31, 0x8B30, 0x8B81, 0x8B82
+_INFO_LOG_LENGTH, _ACTIVE_UNIFORMS = 0x8B84, 0x8B86
+_SETTERS = {
+    **dict.fromkeys((0x1404, 0x8B56), ("glUniform1i", int)),  # GL_INT, GL_BOOL
+    0x1406: ("glUniform1f", float),
+    **{0x8B50 + n: (f"glUniform{n + 2}f", None) for n in range(3)},  # GL_FLOAT_VEC2 …
+}
+"""How a uniform of a type is set, and what is made of the number before."""
+
 _I, _U, _P = ctypes.c_int, ctypes.c_uint, ctypes.c_void_p
+_F, _S = ctypes.c_float, ctypes.c_char_p
 _RAW: dict[str, tuple[Any, ...]] = {
     "glActiveTexture": (None, _U),
     "glBindTexture": (None, _U, _U),
@@ -84,8 +98,30 @@ _RAW: dict[str, tuple[Any, ...]] = {
     "glIsFramebuffer": (ctypes.c_ubyte, _U),
     "glIsBuffer": (ctypes.c_ubyte, _U),
     "glIsProgram": (ctypes.c_ubyte, _U),
+    "glCreateShader": (_U, _U),
+    "glShaderSource": (None, _U, _I, ctypes.POINTER(_S), _P),
+    "glCompileShader": (None, _U),
+    "glGetShaderiv": (None, _U, _U, _P),
+    "glGetShaderInfoLog": (None, _U, _I, _P, _P),
+    "glDeleteShader": (None, _U),
+    "glCreateProgram": (_U,),
+    "glAttachShader": (None, _U, _U),
+    "glLinkProgram": (None, _U),
+    "glGetProgramiv": (None, _U, _U, _P),
+    "glGetProgramInfoLog": (None, _U, _I, _P, _P),
+    "glDeleteProgram": (None, _U),
+    "glGetActiveUniform": (None, _U, _U, _I, _P, _P, _P, _P),
+    "glGetUniformLocation": (_I, _U, _S),
+    "glUseProgram": (None, _U),
+    "glUniform1i": (None, _I, _I),
+    **{f"glUniform{n}f": (None, _I, *[_F] * n) for n in range(1, 5)},
+    "glGenVertexArrays": (None, _I, _P),
+    "glBindVertexArray": (None, _U),
+    "glDeleteVertexArrays": (None, _I, _P),
+    "glDrawArrays": (None, _U, _I, _I),
 }
-"""(result, *arguments) of the functions of OpenGL that moderngl has no words for."""
+"""(result, *arguments) of the functions of OpenGL that moderngl has no words for, or that take their time: moderngl
+would hold all threads of Python while the driver compiles or draws, these don't."""
 
 
 class TextureError(L2SError):
@@ -113,7 +149,7 @@ def gl() -> GL:
     """
     global _the_one
     if _the_one is None:
-        _the_one = GL(_standalone())
+        _the_one = _standalone()
     _the_one.use()
     return _the_one
 
@@ -154,6 +190,27 @@ def share(make_current: Callable[[], object]) -> GL:
     return GL(_current(), make_current)
 
 
+def beside() -> GL | None:
+    """A context that is not the one, current on this thread, to make things ready in; None where there is no EGL.
+
+    It is closed here, or left to the frame loop's thread: see `GL.leave` and `hand_in`.
+
+    Raises:
+        TextureError: there is no OpenGL 3.3 here (with the remedy).
+    """
+    return _standalone() if EGL else None
+
+
+def hand_in(made: GL) -> bool:
+    """Make `made`, which was left by another thread, the one, current on this thread; False: there is one already."""
+    global _the_one
+    if _the_one is not None:
+        return False
+    made.use()
+    _the_one = made
+    return True
+
+
 def close() -> None:
     """Release the one context and all that was made with it; nothing happens where there is none."""
     global _the_one
@@ -167,7 +224,7 @@ def missing() -> str | None:
     if _the_one is not None:
         return None
     try:
-        GL(_standalone()).close()
+        _standalone().close()
     except TextureError as err:
         return str(err)
     return None
@@ -181,22 +238,16 @@ def _moderngl() -> Any:
     return moderngl
 
 
-def _standalone() -> moderngl.Context:
+def _standalone() -> GL:
     library = _moderngl()
-    # EGL needs no screen; moderngl's library has it on Linux only
-    settings = {"backend": "egl"} if importlib.util.find_spec("glcontext.egl") else {}
     try:
-        made: moderngl.Context = library.create_context(require=VERSION, standalone=True, **settings)
+        if EGL:
+            context = egl.Context()
+            return GL(library.create_context(require=VERSION, standalone=True, context=context), context=context)
+        return GL(library.create_context(require=VERSION, standalone=True))
     except Exception as err:
-        remedy = "apt install libegl1 libgl1-mesa-dri" if settings else "install the graphics card's driver"
+        remedy = "apt install libegl1 libgl1-mesa-dri" if EGL else "install the graphics card's driver"
         raise TextureError(f"there is no OpenGL 3.3 here ({err}): {remedy}") from err
-    return made
-
-
-def _leave_egl() -> None:
-    """A released context stays current, and while one of EGL's is, GLX refuses a window's."""
-    if importlib.util.find_spec("glcontext.egl"):
-        ctypes.CDLL("libEGL.so.1").eglReleaseThread()
 
 
 def _current() -> moderngl.Context:
@@ -216,18 +267,26 @@ class GL:
         renderer: the driver's name for the device.
     """
 
-    def __init__(self, ctx: moderngl.Context, make_current: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        ctx: moderngl.Context,
+        make_current: Callable[[], object] | None = None,
+        context: egl.Context | None = None,
+    ) -> None:
         self.ctx = ctx
         self.renderer = str(ctx.info["GL_RENDERER"])
         self._own = make_current is None
-        self._make_current = make_current or ctx.__enter__
-        self._thread = threading.get_ident()
+        self._context = context
+        self._make_current = context.use if context else make_current or ctx.__enter__
+        self._thread: int | None = threading.get_ident()
         self._raw = {name: self._load(name, types) for name, types in _RAW.items()}
         library = _moderngl()
         self._samplers = {
             smooth: ctx.sampler(repeat_x=False, repeat_y=False, filter=(mode, mode))
             for smooth, mode in ((False, library.NEAREST), (True, library.LINEAR))
         }
+        self._corners = _U()
+        self.call("glGenVertexArrays", 1, ctypes.byref(self._corners))  # none has attributes, so there is one
 
     def use(self) -> None:
         """Make it current, after another one was.
@@ -235,9 +294,16 @@ class GL:
         Raises:
             TextureError: this is not its thread.
         """
+        self._thread = self._thread or threading.get_ident()
         if threading.get_ident() != self._thread:
             raise TextureError("OpenGL is used by the thread that made its context and by no other")
         self._make_current()
+
+    def leave(self) -> None:
+        """Let go of it on this thread: the next one that calls `use` is its thread. Only one of `beside` can."""
+        assert self._context is not None
+        self._context.leave()
+        self._thread = None
 
     def after(self, other: GL) -> None:
         """From here on this context, current after the call, waits on the GPU for what `other` was told to draw."""
@@ -248,13 +314,19 @@ class GL:
         self.call("glWaitSync", fence, 0, _TIMEOUT_IGNORED)
         self.call("glDeleteSync", fence)
 
+    def wait(self) -> None:
+        """Until all that it was told to draw is drawn. By a fence, as `ReadBack` does, not by ``glFinish``."""
+        fence = self.call("glFenceSync", _SYNC_GPU_COMMANDS_COMPLETE, 0)
+        self.call("glClientWaitSync", fence, _SYNC_FLUSH_COMMANDS_BIT, round(_FOREVER * 1e9))
+        self.call("glDeleteSync", fence)
+
     def close(self) -> None:
         """Release what it owns; targets, images and programs are released by who made them."""
         for sampler in self._samplers.values():
             sampler.release()
+        self.call("glDeleteVertexArrays", 1, ctypes.byref(self._corners))
         if self._own:
             self.ctx.release()
-            _leave_egl()
 
     def call(self, name: str, *arguments: object) -> Any:
         """A function of `_RAW`."""
@@ -265,6 +337,12 @@ class GL:
         self.call("glActiveTexture", _TEXTURE0 + unit)
         self.call("glBindTexture", _TEXTURE_RECTANGLE if texture.rectangle else _TEXTURE_2D, texture.glo)
         self._samplers[smooth].use(unit)
+
+    def draw(self, program: int) -> None:
+        """All of the viewport of what is bound, with a program of `VERTEX`'s kind."""
+        self.call("glUseProgram", program)
+        self.call("glBindVertexArray", self._corners)
+        self.call("glDrawArrays", _TRIANGLE_STRIP, 0, 4)
 
     def objects(self) -> dict[str, int]:
         """How many textures, framebuffers, buffers and programs there are, asked of OpenGL itself (for tests)."""
@@ -390,19 +468,18 @@ class Program:
             ShaderError: the driver refuses it.
         """
         self.gl, self.name = gl, name
-        try:
-            self.mgl = gl.ctx.program(vertex_shader=vertex, fragment_shader=fragment)
-        except _moderngl().Error as err:
-            raise ShaderError(name, str(err)) from err
-        self._array = gl.ctx.vertex_array(self.mgl, [])
-        uniforms: dict[str, Any] = {key: self.mgl[key] for key in self.mgl}
-        self._numbers: dict[str, Any] = {}
+        self._glo = _linked(gl, name, vertex, fragment)
+        self._numbers: dict[str, tuple[int, str, Any]] = {}  # where, how, and what is made of it before
+        self._told: dict[str, object] = {}  # what the numbers are: most stay from frame to frame
         self._units: dict[str, int] = {}
-        for key, uniform in uniforms.items():
-            if getattr(uniform, "gl_type", None) in _SAMPLERS:
-                uniform.value = self._units[key] = len(self._units)
-            elif hasattr(uniform, "value"):
-                self._numbers[key] = uniform
+        gl.call("glUseProgram", self._glo)
+        for key, kind in _uniforms(gl, self._glo):
+            where = gl.call("glGetUniformLocation", self._glo, key.encode())
+            if kind in _SAMPLERS:
+                self._units[key] = len(self._units)
+                gl.call("glUniform1i", where, self._units[key])
+            elif kind in _SETTERS and where >= 0:
+                self._numbers[key] = where, *_SETTERS[kind]
 
     @property
     def uniforms(self) -> frozenset[str]:
@@ -418,19 +495,73 @@ class Program:
 
     def run_on(self, fbo: moderngl.Framebuffer, values: dict[str, Value], into: Rect, smooth: bool = True) -> None:
         """Draw on a framebuffer of any origin, as the screen (``gl.ctx.screen``)."""
+        self.gl.call("glUseProgram", self._glo)
         for key, value in values.items():
             if isinstance(value, Texture):
                 if key in self._units:
                     self.gl.bind(self._units[key], value, smooth)
             elif key in self._numbers:
-                self._numbers[key].value = value if isinstance(value, (float, int)) else tuple(value)
+                self._set(key, value)
         fbo.use()
         fbo.viewport = into
-        self._array.render(_TRIANGLE_STRIP, vertices=4)
+        self.gl.draw(self._glo)
 
     def release(self) -> None:
-        self._array.release()
-        self.mgl.release()
+        self.gl.call("glDeleteProgram", self._glo)
+
+    def _set(self, key: str, value: float | Sequence[float]) -> None:
+        number = value if isinstance(value, (float, int)) else tuple(value)
+        if self._told.get(key) != number:
+            where, how, kind = self._numbers[key]
+            self.gl.call(how, where, *(number if isinstance(number, tuple) else (kind(number),)))
+            self._told[key] = number
+
+
+def _linked(gl: GL, name: str, vertex: str, fragment: str) -> int:
+    """OpenGL's name of a program.
+
+    Raises:
+        ShaderError: see `Program`.
+    """
+    program, shaders, refused = gl.call("glCreateProgram"), list[int](), ""
+    for stage, kind, text in (("vertex", _VERTEX_SHADER, vertex), ("fragment", _FRAGMENT_SHADER, fragment)):
+        shader = gl.call("glCreateShader", kind)
+        gl.call("glShaderSource", shader, 1, ctypes.byref(_S(text.encode())), None)
+        gl.call("glCompileShader", shader)
+        gl.call("glAttachShader", program, shader)
+        shaders.append(shader)
+        if not refused and not _asked(gl, "glGetShaderiv", shader, _COMPILE_STATUS):
+            refused = f"{stage}_shader\n{_log(gl, 'Shader', shader)}"
+    if not refused:
+        gl.call("glLinkProgram", program)
+        if not _asked(gl, "glGetProgramiv", program, _LINK_STATUS):
+            refused = _log(gl, "Program", program)
+    for shader in shaders:
+        gl.call("glDeleteShader", shader)  # as soon as its program is
+    if refused:
+        gl.call("glDeleteProgram", program)
+        raise ShaderError(name, refused)
+    return int(program)
+
+
+def _uniforms(gl: GL, program: int) -> Iterator[tuple[str, int]]:
+    """(name, type) of each that the program makes use of."""
+    text, size, kind = ctypes.create_string_buffer(256), _I(), _U()
+    for index in range(_asked(gl, "glGetProgramiv", program, _ACTIVE_UNIFORMS)):
+        gl.call("glGetActiveUniform", program, index, 256, None, ctypes.byref(size), ctypes.byref(kind), text)
+        yield text.value.decode(), kind.value
+
+
+def _asked(gl: GL, how: str, of: int, what: int) -> int:
+    answer = _I()
+    gl.call(how, of, what, ctypes.byref(answer))
+    return answer.value
+
+
+def _log(gl: GL, kind: str, of: int) -> str:
+    text = ctypes.create_string_buffer(max(_asked(gl, f"glGet{kind}iv", of, _INFO_LOG_LENGTH), 1))
+    gl.call(f"glGet{kind}InfoLog", of, len(text), None, text)
+    return text.value.decode(errors="replace")
 
 
 def reading(name: str, rectangle: bool) -> str:
@@ -490,14 +621,16 @@ class ReadBack:
     they are not there in time, those before, once. So what comes is at most one frame late.
 
     Attributes:
+        kept: arrays that pixels come to in turns: what was taken stays for so many calls of `take` less one.
         late: how often it was the former frame's.
         taken: how often pixels were taken.
         bytes: read back so far.
     """
 
-    def __init__(self, gl: GL, patience: float = 0.004) -> None:
+    def __init__(self, gl: GL, patience: float = 0.004, kept: int = 2) -> None:
         """`patience`: seconds that `take` waits for what was asked for last, where the former frame's are there."""
-        self._gl, self._patience = gl, patience
+        self._gl, self._patience, self.kept = gl, patience, kept
+        self._arrays: list[np.ndarray] = []
         self._slots = [_Slot(gl), _Slot(gl)]
         self.late = self.taken = self.bytes = 0
 
@@ -507,7 +640,7 @@ class ReadBack:
         self._slots[0].start(target)
 
     def take(self) -> np.ndarray:
-        """``(h, w, components)``, rows as they lie in the target; valid until the next but one `start`.
+        """``(h, w, components)``, rows as they lie in the target; valid for the next ``kept - 1`` calls.
 
         After at least one `start`. A former frame of another shape is never handed out.
         """
@@ -515,51 +648,77 @@ class ReadBack:
         self.taken += 1
         taken = newest
         same = former.shape == newest.shape
-        if not newest.arrive(self._patience if same else None) and same:
+        if not self._arrive(newest, self._patience if same else None) and same:
             self.late += 1
             taken = former
-            former.arrive(None)
-        assert taken.pixels is not None
-        self.bytes += taken.pixels.nbytes
-        return taken.pixels
+            self._arrive(former, None)
+        pixels = self._next(taken.shape, taken.kind) if taken.pixels is None else taken.pixels  # the GPU hangs
+        self.bytes += pixels.nbytes
+        return pixels
 
     def release(self) -> None:
         for slot in self._slots:
             slot.release()
+        self._arrays = []
+
+    def _arrive(self, slot: _Slot, patience: float | None) -> bool:
+        """Whether the bytes of `slot` are in one of the arrays now, after at most `patience` seconds; None: waits."""
+        if slot.asked:
+            if not slot.there(_FOREVER if patience is None else patience):
+                return False
+            slot.fetch(self._next(slot.shape, slot.kind))
+        return slot.pixels is not None
+
+    def _next(self, shape: tuple[int, ...], kind: np.dtype[Any]) -> np.ndarray:
+        if not self._arrays or self._arrays[0].shape != shape or self._arrays[0].dtype != kind:
+            self._arrays = [np.zeros(shape, kind) for _ in range(self.kept)]
+        self._arrays.append(self._arrays.pop(0))
+        return self._arrays[-1]
 
 
 class _Slot:
-    """One pixel buffer object and the array that its bytes come to."""
+    """One pixel buffer object.
+
+    Attributes:
+        shape: of what was asked for last.
+        kind: its type.
+        pixels: what has come; None until then.
+    """
 
     def __init__(self, gl: GL) -> None:
         self._gl = gl
         self._buffer: moderngl.Buffer | None = None
         self._fence: int | None = None
         self.shape: tuple[int, ...] = ()
+        self.kind = np.dtype(np.uint8)
         self.pixels: np.ndarray | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is something to wait for."""
+        return self._fence is not None
 
     def start(self, target: Target) -> None:
         self._forget()
         shape = (target.size[1], target.size[0], target.components)
-        if self._buffer is None or shape != self.shape or self.pixels is None or self.pixels.dtype != target.kind:
+        if self._buffer is None or shape != self.shape or self.kind != target.kind:
             self.release()
-            self.shape = shape
-            self.pixels = np.zeros(shape, target.kind)
-            self._buffer = self._gl.ctx.buffer(reserve=self.pixels.nbytes)
-        assert self._buffer is not None
+            self.shape, self.kind = shape, target.kind
+            self._buffer = self._gl.ctx.buffer(reserve=math.prod(shape) * self.kind.itemsize)
+        self.pixels = None
         target.fbo.read_into(self._buffer, components=target.components, dtype=target.dtype, alignment=1)
         self._fence = self._gl.call("glFenceSync", _SYNC_GPU_COMMANDS_COMPLETE, 0)
 
-    def arrive(self, patience: float | None) -> bool:
-        """Whether the bytes are in `pixels` now, after at most `patience` seconds; None waits for them."""
-        if self._fence is not None:
-            wait = round((_FOREVER if patience is None else patience) * 1e9)
-            if self._gl.call("glClientWaitSync", self._fence, _SYNC_FLUSH_COMMANDS_BIT, wait) == _TIMEOUT_EXPIRED:
-                return False
-            self._forget()
-            assert self._buffer is not None and self.pixels is not None
-            self._buffer.read_into(self.pixels)
-        return self.pixels is not None
+    def there(self, seconds: float) -> bool:
+        """Whether the bytes are in the buffer, after at most so long."""
+        flags, wait = _SYNC_FLUSH_COMMANDS_BIT, round(seconds * 1e9)
+        return bool(self._gl.call("glClientWaitSync", self._fence, flags, wait) != _TIMEOUT_EXPIRED)
+
+    def fetch(self, into: np.ndarray) -> None:
+        self._forget()
+        assert self._buffer is not None
+        self._buffer.read_into(into)
+        self.pixels = into
 
     def release(self) -> None:
         self._forget()

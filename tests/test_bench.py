@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from l2s_node import bench, chart
 from l2s_node.bench import Row, Task, conclusions, peers, plot
 from l2s_node.bench._noise import FOREIGN, WIDEST, Listener, Noise
-from l2s_node.bench._row import timed, timing
+from l2s_node.bench._row import in_turns, timed, timing
 from l2s_node.bench._worlds import random_world
 from l2s_node.cli import main
 from l2s_node.errors import EngineError
@@ -118,6 +118,13 @@ def test_timed_returns_single_calls() -> None:
     calls: list[int] = []
     times = timed(lambda: calls.append(1), budget=0.0, most=400)
     assert len(times) == 3 and len(calls) > 3 and min(times) >= 0
+
+
+def test_two_in_turns_are_called_as_often_one_after_the_other() -> None:
+    calls: list[str] = []
+    one, other = in_turns(lambda: calls.append("one"), lambda: calls.append("other"), budget=0.0)
+    assert len(one) == len(other) == 3 and min(*one, *other) >= 0
+    assert calls == ["one", "other"] * (len(calls) // 2)
 
 
 def test_an_unknown_verb_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "l2s_node"
 FLOORS = [  # ground floor first; a module may import its own room and any lower floor
     {"errors"},
-    {"frame", "params", "clock", "latest", "config", "machine"},
+    {"egl", "frame", "params", "clock", "latest", "config", "machine"},
     {"texture"},
     {"video", "picture", "models", "meter", "options", "packages", "chart"},
     {"control", "train", "reader"},
@@ -59,6 +59,7 @@ NO_TORCH = (
     "latest.py",
     "config.py",
     "reader.py",
+    "egl.py",
     "texture.py",
     "outlet.py",
     "picture/packing.py",

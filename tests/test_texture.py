@@ -36,7 +36,7 @@ def rectangle(gl: GL, pixels: np.ndarray) -> Texture:
     """`pixels` as a rectangle texture, row 0 the first row, as Syphon's OpenGL server hands out."""
 
     def function(name: str, *types: type) -> object:
-        return ctypes.CFUNCTYPE(None, *types)(gl.ctx.mglo._context.load(name))
+        return ctypes.CFUNCTYPE(None, *types)(gl.ctx.mglo._context.load_opengl_function(name))
 
     number = ctypes.c_uint()
     function("glGenTextures", ctypes.c_int, ctypes.c_void_p)(1, ctypes.addressof(number))  # type: ignore[operator]
@@ -124,6 +124,15 @@ def test_uniforms_that_are_not_used_are_ignored(gl: GL) -> None:
     assert tuple(read[1, 1]) == (255, 128, 0, 255) and not read[0].any() and not read[3].any()
 
 
+def test_a_number_is_what_was_said_last(gl: GL) -> None:
+    shader = "#version 330\nuniform vec2 a; uniform float b; out vec4 c; void main() { c = vec4(a, b, 1.0); }"
+    program, target = Program(gl, shader), Target(gl, (1, 1))
+    for values in [{"a": [1.0, 0.0], "b": 0.0}, {"b": 1}, {"a": (0.0, 1.0), "b": True}, {"a": (0.0, 0.0), "b": 0.0}]:
+        program.run(target, values)  # what isn't said stays
+        wanted = {"a": (1.0, 0.0), **values}
+        assert tuple(target.read()[0, 0][:3] / 255) == (*wanted["a"], float(wanted["b"]))
+
+
 @pytest.mark.parametrize("patience", [0.0, 1.0])
 def test_pixels_come_at_most_one_frame_late_and_that_is_counted(gl: GL, patience: float) -> None:
     back, targets = ReadBack(gl, patience), [Target(gl, (64, 64), 1) for _ in range(2)]
@@ -136,6 +145,17 @@ def test_pixels_come_at_most_one_frame_late_and_that_is_counted(gl: GL, patience
         assert value in (n, n - 1) and (patience == 0 or value == n)
         late += value == n - 1
     assert back.late == late and back.taken == 60 and back.bytes == 60 * 64 * 64
+
+
+def test_what_was_taken_stays_for_as_many_calls_as_arrays_are_kept(gl: GL) -> None:
+    back, target = ReadBack(gl, 1.0, kept=3), Target(gl, (8, 8), 1)
+    taken = []
+    for n in range(9):
+        target.clear((n / 255, 0.0, 0.0, 1.0))
+        back.start(target)
+        taken.append(back.take())
+        assert [int(each[0, 0, 0]) for each in taken[-3:]] == list(range(max(n - 2, 0), n + 1))
+    assert len({each.ctypes.data for each in taken}) == 3
 
 
 def test_another_size_is_never_answered_with_the_former_one(gl: GL) -> None:

@@ -126,10 +126,29 @@ def timed(call: Callable[[], object], budget: float = 3.0, most: int = 400) -> l
     times: list[float] = []
     end = time.perf_counter() + budget
     while len(times) < 3 or (len(times) < most and time.perf_counter() < end):
-        start = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - start) * 1e3)
+        times.append(_once(call))
     return times
+
+
+def in_turns(
+    one: Callable[[], object], other: Callable[[], object], budget: float = 3.0, most: int = 200
+) -> tuple[list[float], list[float]]:
+    """`timed` of two that are called in turns, so that what disturbs the machine disturbs both."""
+    for _ in range(WARM_UP):
+        one()
+        other()
+    times: tuple[list[float], list[float]] = [], []
+    end = time.perf_counter() + budget
+    while len(times[0]) < 3 or (len(times[0]) < most and time.perf_counter() < end):
+        for call, found in zip((one, other), times, strict=True):
+            found.append(_once(call))
+    return times
+
+
+def _once(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
 
 
 def spread_of(times: Sequence[float]) -> tuple[float, float]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+import statistics
+import time
+from collections.abc import Iterator
 from contextlib import closing
 
 import numpy as np
@@ -11,7 +14,7 @@ import psutil
 import torch
 
 from l2s_node import texture
-from l2s_node.bench._row import Row, Task, timed, timing
+from l2s_node.bench._row import Row, Task, in_turns, timed, timing
 from l2s_node.bench._worlds import random_world
 from l2s_node.config import RunConfig, assets
 from l2s_node.cuda_graph import create
@@ -24,8 +27,9 @@ from l2s_node.picture import host
 from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.geometry import solve
 from l2s_node.picture.gl import Sampler
-from l2s_node.picture.isf_run import SOFTWARE, Running
+from l2s_node.picture.isf_run import Running
 from l2s_node.picture.looks import Library, Look
+from l2s_node.picture.packing import Packer, Unpacker
 from l2s_node.pipeline import Pipeline, Player
 from l2s_node.texture import GL, Copier, Image, ReadBack, Target
 
@@ -36,12 +40,19 @@ FRAMES, EVERY = 10_000, 100
 """Frames of the run that must not grow, and after how many the source changes its size."""
 SMALL = [(160, 90), (200, 112), (128, 128)]
 """Sizes of that run: a hundred of its frames must not take minutes where there is no GPU."""
+SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader", "Apple Software Renderer")
+"""Renderers that are no GPU."""
 WARM = 1_000
 """Frames of it before anything is counted: every size was met, every look drawn."""
 
+REPEATS = 50
+"""How often the parts of a look's time are measured."""
+
 METHOD = (
     "a 1080p BGRA texture; one channel of 256x256 in host memory by the shader, beside the whole texture read back and "
-    "sampled there; each time ends when the bytes have arrived, and what OpenGL or CUDA was asked has been done"
+    "sampled there; each time ends when the bytes have arrived, and what OpenGL or CUDA was asked has been done. A "
+    "look's row is what it adds to a frame: frames of textures with it and without it in turns, each until a fence "
+    "says that it is drawn, and the difference of each two; below it, whole frames of bytes, with upload and read-back"
 )
 
 
@@ -116,7 +127,7 @@ def _steps(gl: GL, task: Task, frame: Frame, apart: bool) -> tuple[list[float], 
 
         def step() -> None:
             pipeline.step(frame, params, next(now))
-            gl.ctx.finish()
+            gl.wait()
 
         times = timed(step)
         way = "host memory" if pipeline._apart else "within the GPU"  # type: ignore[attr-defined]
@@ -127,28 +138,89 @@ def _steps(gl: GL, task: Task, frame: Frame, apart: bool) -> tuple[list[float], 
 
 
 def _looks(gl: GL) -> Iterator[Row]:
-    library, copier = _library(), Copier(gl)
-    image, upright, target = Image(gl, FULL), Target(gl, FULL), Target(gl, FULL)
-    copier.copy(image.write(_pixels(FULL)), upright)
-    goal = None if gl.renderer.startswith(SOFTWARE) else 0.3
-    for look in library.looks.values():
-        running = _compiled(gl, look, copier)
+    """What a look adds to a frame: where textures come and go, and where bytes do. See `METHOD`."""
+    with closing(_Frames(gl)) as frames:
+        yield frames.waiting()
+        for look in _library().looks.values():
+            running = _compiled(gl, look, frames.copier)
+            if running is not None:
+                yield from _look_rows(look.name, running, frames)
+                running.release()
+
+
+def _look_rows(name: str, running: Running, frames: _Frames) -> Iterator[Row]:
+    software = frames.gl.renderer.startswith(SOFTWARE)
+    without, whole = in_turns(lambda: frames.texture(None), lambda: frames.texture(running))
+    added = [one - other for one, other in zip(whole, without, strict=True)]
+    parts = f"told to the driver in {frames.told(running):.2f} ms"
+    if not software:  # its timers count what it was told, not what it has drawn
+        parts += f", drawn by the GPU in {frames.drawn(running):.2f} ms"
+    yield timing(f"look {name} at 1080p", added, goal=None if software else 0.3, note=parts)
+    without, whole = in_turns(lambda: frames.bytes(None), lambda: frames.bytes(running))
+    yield timing(f"UYVY → texture → {name} → UYVY", whole, "without the look", without)
+
+
+class _Frames:
+    """Frames of 1080p, with a look or without one, each waited for until it is there."""
+
+    def __init__(self, gl: GL) -> None:
+        self.gl, self.copier = gl, Copier(gl)
+        self._image, self._picture, self._target = Image(gl, FULL), Target(gl, FULL), Target(gl, FULL)
+        self._unpack, self._pack = Unpacker(gl), Packer(gl, patience=1.0)
+        self._seen = self._image.write(_pixels(FULL))
+        self._uyvy = np.random.default_rng(0).integers(16, 236, (FULL[1], 2 * FULL[0]), dtype=np.uint8)
+        self._now = (n / 60 for n in itertools.count())
+
+    def texture(self, running: Running | None) -> None:
+        """A texture that is drawn, as a world's picture is, to one that is seen."""
+        self.copier.copy(self._seen, self._picture)
+        self._over(self._picture.texture, running)
+        self.gl.wait()
+
+    def bytes(self, running: Running | None) -> None:
+        """UYVY in host memory to UYVY in host memory, as for NDI."""
+        picture = self._over(self._unpack((self._uyvy,), "bt709"), running)
+        self._pack(picture, alpha=False)
+
+    def told(self, running: Running) -> float:
+        """Milliseconds in which the look is asked of the driver, without waiting for anything."""
+        times = list[float]()
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            self._over(self._picture.texture, running)
+            times.append(1e3 * (time.perf_counter() - start))
+            self.gl.wait()
+        return statistics.median(times)
+
+    def drawn(self, running: Running) -> float:
+        """Milliseconds in which the GPU draws it, by the GPU's own clock."""
+        query, times = self.gl.ctx.query(time=True), list[float]()
+        for _ in range(REPEATS):
+            with query:
+                self._over(self._picture.texture, running)
+            times.append(query.elapsed / 1e6)
+        return statistics.median(times)
+
+    def waiting(self) -> Row:
+        """What waiting costs: a copy until a fence is passed, beside the same until ``glFinish`` returns."""
+
+        def finished() -> None:
+            self.copier.copy(self._seen, self._picture)
+            self.gl.ctx.finish()
+
+        fence, finish = in_turns(lambda: self.texture(None), finished)
+        note = self.gl.renderer
+        return timing("a 1080p texture copied, waited for by a fence", fence, "by glFinish", finish, note=note)
+
+    def close(self) -> None:
+        for each in (self._image, self._picture, self._target, self._unpack, self._pack, self.copier):
+            each.release()
+
+    def _over(self, picture: Texture, running: Running | None) -> Texture:
         if running is None:
-            continue
-        now = iter(n / 60 for n in range(1_000_000))
-        draw = _drawing(gl, running, upright, target, now)
-        yield timing(f"look {look.name} at 1080p", timed(draw, budget=2.0, most=200), goal=goal, note=gl.renderer)
-        running.release()
-    for each in (image, upright, target, copier):
-        each.release()
-
-
-def _drawing(gl: GL, running: Running, picture: Target, target: Target, now: Iterator[float]) -> Callable[[], None]:
-    def draw() -> None:
-        running.draw(picture.texture, target, {}, next(now))
-        gl.ctx.finish()
-
-    return draw
+            return picture
+        running.draw(picture, self._target, {}, next(self._now))
+        return self._target.texture
 
 
 def _library() -> Library:

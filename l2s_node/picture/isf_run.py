@@ -16,8 +16,6 @@ from l2s_node.picture.isf import IMAGES, VERTEX_SUFFIX, Pass
 from l2s_node.picture.looks import Look, Numbers
 from l2s_node.texture import GL, Copier, Image, Program, ShaderError, Target
 
-SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader", "Apple Software Renderer")
-"""Renderers that run every branch of a shader for every pixel. There each pass is compiled for itself."""
 MAX_SIDE = 8192
 """Pixels on a side of a buffer, whatever its expression says."""
 
@@ -45,7 +43,9 @@ class Running:
         self._black = Image(gl, (1, 1))
         self._black.write(np.zeros((1, 1, 4), np.uint8))
         self._images = {name: _image(gl, pixels) for name, pixels in look.images.items()}
+        self._targets = look.shader.targets
         self._buffers: dict[str, _Buffer] = {}
+        self._sizes: tuple[dict[str, float], list[Size]] = {}, []
         self._frame = 0
         self._start = self._last = 0.0
         self._events: dict[str, Value] = {}
@@ -68,12 +68,11 @@ class Running:
             **self._clock(now),
             **self._pictures(picture),
         }
-        sizes = {"WIDTH": target.size[0], "HEIGHT": target.size[1]}
-        numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        sizes = self._sizes_of(target.size, values)
         for index, part in enumerate(self.look.shader.passes):
             uniforms["PASSINDEX"] = index
             if part.target:
-                self._draw_buffer(index, _size(part, target.size, {**numbers, **sizes}), uniforms)
+                self._draw_buffer(index, sizes[index], uniforms)
             else:
                 self._run(index, target, uniforms)
         if last := self.look.shader.passes[-1].target:
@@ -98,10 +97,18 @@ class Running:
 
     def release(self) -> None:
         self.rest()
-        for program in set(self._programs):
+        for program in self._programs:
             program.release()
         for image in (self._black, *self._images.values()):
             image.release()
+
+    def _sizes_of(self, output: Size, values: Mapping[str, Numbers]) -> list[Size]:
+        """Of the passes; they change with the output and with the knobs that their expressions name."""
+        numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        numbers.update(WIDTH=output[0], HEIGHT=output[1])
+        if numbers != self._sizes[0]:
+            self._sizes = numbers, [_size(part, output, numbers) for part in self.look.shader.passes]
+        return self._sizes[1]
 
     def _draw_buffer(self, index: int, size: Size, uniforms: Mapping[str, Uniform]) -> None:
         part = self.look.shader.passes[index]
@@ -114,7 +121,7 @@ class Running:
         buffer.swap()
 
     def _run(self, index: int, target: Target, uniforms: Mapping[str, Uniform]) -> None:
-        buffers: dict[str, Uniform] = {name: self._black.texture for name in self.look.shader.targets}
+        buffers: dict[str, Uniform] = {name: self._black.texture for name in self._targets}
         buffers.update({name: buffer.front.texture for name, buffer in self._buffers.items()})
         width, height = target.size
         self._programs[index].run(target, {**uniforms, **buffers, "RENDERSIZE": (float(width), float(height))})
@@ -200,13 +207,11 @@ def _compiled(gl: GL, look: Look) -> list[Program]:
 
 
 def _programs(gl: GL, look: Look, version: int) -> list[Program]:
-    passes = len(look.shader.passes)
-    if passes > 1 and gl.renderer.startswith(SOFTWARE):
-        return [_program(gl, look, version, only) for only in range(passes)]
-    return [_program(gl, look, version, None)] * passes
+    """One for each pass, in which there is nothing of the others: fewer registers, fewer inputs to set."""
+    return [_program(gl, look, version, only) for only in range(len(look.shader.passes))]
 
 
-def _program(gl: GL, look: Look, version: int, only: int | None) -> Program:
+def _program(gl: GL, look: Look, version: int, only: int) -> Program:
     shader = look.shader
     fragment, vertex = isf_glsl.fragment(shader, version, only), isf_glsl.vertex(shader, version, only)
     return Program(gl, fragment, vertex, shader.path.name)

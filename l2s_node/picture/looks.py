@@ -115,7 +115,8 @@ class Overlay:
         if params.look and self._post is None:
             from l2s_node.picture.post import PATIENCE, Post
 
-            self._post = Post(self._library, PATIENCE if self._patience is None else self._patience)
+            show = self._patience is None
+            self._post = Post(self._library, PATIENCE if self._patience is None else self._patience, beside=show)
         if self._post is None or not self._post.on(params):
             return step(params)
         return self._post.through(step(dataclasses.replace(params, fade=0.0)), params, now)

@@ -59,16 +59,16 @@ class Packer:
         back: what is read back, and how often it came late.
     """
 
-    def __init__(self, gl: GL, patience: float = 0.004) -> None:
-        """`patience`: see `ReadBack`."""
+    def __init__(self, gl: GL, patience: float = 0.004, kept: int = 2) -> None:
+        """`patience`, `kept`: see `ReadBack`."""
         self._shaders = Shaders(gl)
         self._target = Target(gl, (1, 1))
-        self.back = ReadBack(gl, patience)
+        self.back = ReadBack(gl, patience, kept)
 
     def __call__(self, texture: Texture, alpha: bool) -> tuple[np.ndarray, ...]:
         """UYVY ``(h, 2w)`` and, with `alpha`, alpha ``(h, w)``, of an upright texture of even width.
 
-        Their bytes are valid until the next call but one.
+        Their bytes are valid for the next ``kept - 1`` calls.
         """
         width, height = texture.size
         size = width // 2, height + (height + 1) // 2 * alpha
@@ -98,14 +98,15 @@ class Unpacker:
         uyvy, *alpha = planes
         height, width = uyvy.shape[0], uyvy.shape[1] // 2
         self.target.resize((width, height))
+        seen = self._uyvy.write(np.ascontiguousarray(uyvy).reshape(height, width // 2, 4))
         values: dict[str, Value] = {
-            "inputImage": self._uyvy.write(np.ascontiguousarray(uyvy).reshape(height, width // 2, 4)),
+            "inputImage": seen,
+            # never whatever else was bound there: some drivers compile anew for another kind of texture
+            "alpha": self._alpha.write(np.ascontiguousarray(alpha[0])) if alpha else seen,
             "opaque": not alpha,
             "sd": standard == "bt601",
             "RENDERSIZE": (width, height),
         }
-        if alpha:
-            values["alpha"] = self._alpha.write(np.ascontiguousarray(alpha[0]))
         self._shaders("unpack").run(self.target, values, smooth=False)
         return self.target.texture
 

@@ -4,7 +4,8 @@
 
 All of it is drawn in the one OpenGL context, on the thread that first calls `through` or `over` with a look on: in a
 run that is the frame loop's, the node's main thread. Until then there is no context; when no look is on, nothing of it
-is used. The fade to black comes last, so that no look shines through it.
+is used. In a show a look comes in when another thread has it `ready`; until then the picture goes on without it. The
+fade to black comes last, so that no look shines through it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import numpy as np
 
 from l2s_node import texture
 from l2s_node.errors import LookError
-from l2s_node.frame import Frame, Texture, page_aligned
-from l2s_node.params import Params
+from l2s_node.frame import Frame, PixelFormat, Texture
+from l2s_node.params import Board, Params
 from l2s_node.picture import colour
 from l2s_node.picture.isf_run import Running
 from l2s_node.picture.looks import Library, Look
 from l2s_node.picture.packing import Packer, Unpacker
+from l2s_node.picture.ready import Making
 from l2s_node.texture import GL, Copier, Program, Target, TextureError
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ OUTPUTS = 3
 """Output frames in rotation; see `pipeline.OUTPUTS`."""
 PATIENCE = 0.004
 """Seconds that a picture is waited for before the one before it goes out instead, once."""
+REHEARSED = (1000, 562)
+"""Pixels of the pictures that are drawn to make a look ready: no side of a buffer is a power of two, as in shows, and
+some drivers compile for that."""
 
 _FADE = """#version 330
 uniform sampler2D picture;
@@ -47,10 +52,18 @@ void main() {
 class Post:
     """The looks of one output."""
 
-    def __init__(self, library: Library, patience: float = PATIENCE) -> None:
-        """`patience`: see `PATIENCE`; what is in no hurry waits longer, and gets every picture."""
+    def __init__(self, library: Library, patience: float = PATIENCE, beside: bool = False) -> None:
+        """
+        Args:
+            library: the looks.
+            patience: see `PATIENCE`; what is in no hurry waits longer, and gets every picture.
+            beside: another thread makes looks ready, where it can; else whoever calls waits for it.
+        """
         self._library = library
         self._patience = patience
+        self._beside = beside and texture.EGL
+        self._making: Making[_Stage] | None = None
+        self._ready: set[Look] = set()
         self._stage: _Stage | None = None
         self._refused: set[Look] = set()
         self._impossible = False
@@ -65,8 +78,9 @@ class Post:
 
         The first one that does makes the OpenGL context, if nothing else has.
         """
-        playable = bool(params.look) and params.show not in ("input", "conditioned") and self._opened()
-        if not playable:
+        playable = bool(params.look) and params.show not in ("input", "conditioned")
+        if not (playable and self._prepared(params) and self._opened()):
+            playable = False
             self.rest()
         return playable
 
@@ -95,6 +109,9 @@ class Post:
 
     def close(self) -> None:
         """Release what was made in the OpenGL context; the context itself is `texture.close`'s."""
+        if self._making is not None:
+            self._making.close()
+            self._making = None
         if self._stage is not None:
             self._stage.release()
             self._stage = None
@@ -102,19 +119,59 @@ class Post:
     def _opened(self) -> bool:
         if self._stage is None and not self._impossible:
             try:
-                self._stage = _Stage(texture.gl(), self._patience)
-                log.info("looks are drawn by %s", texture.gl().renderer)
+                self._open(self._staged(texture.gl()))
             except TextureError as err:
-                self._impossible = True
-                log.error("no look can play here: %s", err)
+                self._fail(err)
         return self._stage is not None
+
+    def _staged(self, gl: GL) -> _Stage:
+        return _Stage(gl, self._patience)
+
+    def _open(self, stage: _Stage) -> None:
+        self._stage = stage
+        log.info("looks are drawn by %s", texture.gl().renderer)
+
+    def _fail(self, err: TextureError) -> None:
+        self._impossible = True
+        log.error("no look can play here: %s", err)
+
+    def _prepared(self, params: Params) -> bool:
+        """Whether any of the looks that are on can be drawn now; what can't is made ready `beside`."""
+        if not self._beside or self._impossible:
+            return True
+        if self._making is not None and self._making.done:
+            self._take(self._making)
+            self._making = None
+        looks = self._wanted(params)
+        fresh = [look for look in looks if look not in self._ready]
+        if fresh and self._making is None:
+            log.info("made ready while the picture plays on: %s", ", ".join(look.name for look in fresh))
+            self._making = Making(fresh, self._staged)
+        return any(look in self._ready or self._plays(look.name) for look in looks)
+
+    def _take(self, making: Making[_Stage]) -> None:
+        if making.failure is not None:
+            self._fail(making.failure)
+        self._ready.update(making.looks)
+        stage = making.taken()
+        if stage is not None:
+            self._open(stage)
+        for look, err in making.refused.items():
+            self._refuse(look, err)
+
+    def _plays(self, name: str) -> bool:
+        return self._stage is not None and name in self._stage.running
+
+    def _wanted(self, params: Params) -> list[Look]:
+        """The looks of `params.look` in their order, as far as they are here."""
+        return [self._library.looks[name] for name in params.look.split(", ") if name in self._library.looks]
 
     def _chain(self, params: Params) -> list[Running]:
         """The looks of `params.look`, compiled, in their order."""
         assert self._stage is not None
-        names = [name for name in params.look.split(", ") if name in self._library.looks]
-        chain = [self._playing(self._stage, self._library.looks[name]) for name in names]
-        self._stage.rest(names)
+        looks = self._wanted(params)
+        chain = [self._playing(self._stage, look) for look in looks]
+        self._stage.rest([look.name for look in looks])
         return [running for running in chain if running is not None]
 
     def _playing(self, stage: _Stage, look: Look) -> Running | None:
@@ -122,12 +179,19 @@ class Post:
         former = stage.running.get(look.name)
         if (former is not None and former.look is look) or look in self._refused:
             return former
+        if self._beside and look not in self._ready:
+            return former
         try:
             return stage.compile(look)
         except LookError as err:
-            self._refused.add(look)
-            log.error("%s; %s", err, "its last good version goes on playing" if former else "it is left out")
+            self._refuse(look, err)
             return former
+
+    def _refuse(self, look: Look, err: LookError) -> None:
+        self._refused.add(look)
+        log.error(
+            "%s; %s", err, "its last good version goes on playing" if self._plays(look.name) else "it is left out"
+        )
 
 
 class _Stage:
@@ -138,9 +202,8 @@ class _Stage:
         self._gl = gl
         self._copier = Copier(gl)
         self._fade = Program(gl, _FADE, name="fade")
-        self._unpack, self._pack = Unpacker(gl), Packer(gl, patience)
+        self._unpack, self._pack = Unpacker(gl), Packer(gl, patience, OUTPUTS)
         self._targets: dict[str, Target] = {}
-        self._outputs: list[list[np.ndarray]] = []
         self._awake: set[str] = set()
 
     @property
@@ -172,6 +235,20 @@ class _Stage:
             self._pack.back.release()  # else the first picture of the next time might be the last one of this
         self._awake = self.running.keys() & set(but)
 
+    def rehearse(self) -> None:
+        """Draw all looks twice, and what is drawn before and after them, so that all is compiled that ever will be."""
+        plane, knobs = np.zeros((REHEARSED[1], 2 * REHEARSED[0]), np.uint8), Board().snapshot()
+        frame = Frame((plane,), PixelFormat.UYVY, *REHEARSED, seconds=0.0, number=0)
+        for now in (0.0, 0.1):
+            for running in self.running.values():
+                seen = self.faded(self.over(self.upload(frame), [running], knobs, now), 0.5)
+                self._gl.wait()  # here, where Python's other threads go on; reading back holds them
+                self.download(seen, frame)
+        self._gl.wait()
+        for running in self.running.values():
+            running.rest()
+        self._pack.back.release()
+
     def over(self, picture: Texture, looks: Sequence[Running], params: Params, now: float) -> Texture:
         self._gl.use()
         for index, running in enumerate(looks):
@@ -194,10 +271,7 @@ class _Stage:
 
     def download(self, picture: Texture, frame: Frame) -> Frame:
         """`picture` in the place of `frame`'s planes."""
-        planes = self._output(frame)
-        for plane, fetched in zip(planes, self._pack(picture, len(planes) > 1), strict=True):
-            plane[...] = fetched
-        return dataclasses.replace(frame, planes=planes)
+        return dataclasses.replace(frame, planes=self._pack(picture, len(frame.planes) > 1))
 
     def release(self) -> None:
         self._gl.use()
@@ -216,11 +290,3 @@ class _Stage:
             target = self._targets[name] = Target(self._gl, size)
         target.resize(size)
         return target
-
-    def _output(self, frame: Frame) -> tuple[np.ndarray, ...]:
-        """The next planes to fill; the others are still being looked at."""
-        shapes = [plane.shape for plane in frame.planes]
-        if not self._outputs or [plane.shape for plane in self._outputs[0]] != shapes:
-            self._outputs = [[page_aligned(shape) for shape in shapes] for _ in range(OUTPUTS)]
-        self._outputs.append(self._outputs.pop(0))
-        return tuple(self._outputs[-1])

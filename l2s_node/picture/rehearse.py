@@ -15,8 +15,8 @@ from l2s_node.picture.isf_run import Running
 from l2s_node.picture.looks import Library
 from l2s_node.texture import GL, Copier, Target, TextureError
 
-SIZE = (64, 36)
-"""Of the pictures that are drawn: what is compiled doesn't depend on it."""
+SIZE = (1000, 562)
+"""Of the pictures that are drawn: no side of a buffer is a power of two, as in shows; some drivers compile for that."""
 
 
 def rehearse(library: Library, say: Callable[[str], None]) -> None:
@@ -41,7 +41,8 @@ def _drawn(gl: GL, library: Library, name: str) -> str:
     start = time.perf_counter()
     try:
         running = Running(gl, library.looks[name], copier)
-        running.draw(picture.texture, target, {}, 0.0)
+        for now in (0.0, 0.1):  # the first time its buffers are black, and of another kind
+            running.draw(picture.texture, target, {}, now)
         target.read()  # waits until it is drawn
         running.release()
     except LookError as err:

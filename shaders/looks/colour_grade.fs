@@ -26,9 +26,8 @@ float luma(vec3 c) { return dot(c, LUMA); }
 // an S through the middle; at -1 flat, at 1 steep; black and white stay where they are
 vec3 curved(vec3 x) {
     float power = exp2(contrast * 1.3);
-    vec3 below = 0.5 * pow(clamp(2.0 * x, 0.0, 2.0), vec3(power));
-    vec3 above = 1.0 - 0.5 * pow(clamp(2.0 - 2.0 * x, 0.0, 2.0), vec3(power));
-    return mix(below, above, step(0.5, x));
+    vec3 half_of_it = 0.5 * pow(clamp(1.0 - abs(2.0 * x - 1.0), 0.0, 1.0), vec3(power));
+    return mix(half_of_it, 1.0 - half_of_it, step(0.5, x));
 }
 
 // round the grey axis, by Rodrigues' formula

@@ -9,6 +9,10 @@
     {"NAME": "size", "LABEL": "of a grain, in pixels of a 1080 lines picture", "TYPE": "float", "DEFAULT": 1.8, "MIN": 1, "MAX": 8},
     {"NAME": "colour", "LABEL": "0 silver, 1 three dyes", "TYPE": "float", "DEFAULT": 0.3, "MIN": 0, "MAX": 1},
     {"NAME": "rate", "LABEL": "new grain so often a second", "TYPE": "float", "DEFAULT": 18, "MIN": 0, "MAX": 60}
+  ],
+  "PASSES": [
+    {"TARGET": "cells", "WIDTH": "ceil($WIDTH / max($size * $HEIGHT / 1080.0, 1.0)) + 1", "HEIGHT": "ceil($HEIGHT / max($size * $HEIGHT / 1080.0, 1.0)) + 1"},
+    {}
   ]
 }*/
 
@@ -31,20 +35,22 @@ vec3 grains(ivec2 cell, int moment) {
     return sum - 1.0;
 }
 
-vec3 smooth_grains(vec2 place, int moment) {
-    ivec2 cell = ivec2(floor(place));
-    vec2 f = place - vec2(cell);
+// the numbers of a cell are drawn once, not by every pixel; the texture unit mixes those of four neighbours
+vec3 smooth_grains(vec2 place) {
+    vec2 cell = floor(place);
+    vec2 f = place - cell;
     f = f * f * (3.0 - 2.0 * f);
-    vec3 below = mix(grains(cell, moment), grains(cell + ivec2(1, 0), moment), f.x);
-    vec3 above = mix(grains(cell + ivec2(0, 1), moment), grains(cell + ivec2(1, 1), moment), f.x);
-    return mix(below, above, f.y) * 1.5;
+    return (IMG_NORM_PIXEL(cells, (cell + f + 0.5) / IMG_SIZE(cells)).rgb * 2.0 - 1.0) * 1.5;
 }
 
 void main() {
+    if (PASSINDEX == 0) {
+        gl_FragColor = vec4(grains(ivec2(gl_FragCoord.xy), int(floor(TIME * rate))) * 0.5 + 0.5, 1.0);
+        return;
+    }
     vec4 seen = IMG_THIS_PIXEL(inputImage);
     float scale = max(size * RENDERSIZE.y / 1080.0, 1.0);
-    int moment = int(floor(TIME * rate));
-    vec3 noise = smooth_grains(gl_FragCoord.xy / scale, moment);
+    vec3 noise = smooth_grains(gl_FragCoord.xy / scale);
     float silver = (noise.r + noise.g + noise.b) / 1.73;
     noise = mix(vec3(silver), noise, colour);
     float luma = dot(seen.rgb, vec3(0.2126, 0.7152, 0.0722));

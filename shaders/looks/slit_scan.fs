@@ -13,12 +13,12 @@
   ],
   "PASSES": [
     {"TARGET": "clock", "WIDTH": "1", "HEIGHT": "1", "FLOAT": true, "PERSISTENT": true},
-    {"TARGET": "past", "WIDTH": "2 * $WIDTH", "HEIGHT": "2 * $HEIGHT", "PERSISTENT": true},
+    {"TARGET": "past", "WIDTH": "6 * ceil($WIDTH / 4.0)", "HEIGHT": "6 * ceil($HEIGHT / 4.0)", "PERSISTENT": true},
     {}
   ]
 }*/
 
-// The past is a sheet of 6 x 6 pictures at a third of the size, each of them a moment, written round and round. That
+// The past is a sheet of 6 x 6 pictures at a quarter of the size, each of them a moment, written round and round. That
 // is no coarser than what a world dreams up, and moments between two are blended.
 // clock: x the moment that is written now, counted on (as a whole and a part); y how many were written in this frame.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -231,6 +232,136 @@ def test_alpha_goes_through_as_it_was(desk: Any, tmp_path: Path) -> None:
     write(tmp_path, "x", "gl_FragColor = vec4(1.0 - IMG_THIS_PIXEL(inputImage).rgb, IMG_THIS_PIXEL(inputImage).a);")
     out = desk().play(uyvy(np.full((SIZE[1], SIZE[0], 3), 0.25), PixelFormat.UYVA), look="x")
     assert out.format is PixelFormat.UYVA and (out.planes[1] == 77).all() and grey(out) == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize("fmt", [PixelFormat.UYVY, PixelFormat.UYVA])
+def test_a_picture_stays_for_the_next_two_calls(desk: Any, tmp_path: Path, fmt: PixelFormat) -> None:
+    write(tmp_path, "same", SAME)
+    table, made = desk(), []
+    for n in range(8):
+        level = 0.1 * n
+        made.append((level, table.play(uyvy(np.full((*SIZE[::-1], 3), level), fmt), look="same")))
+        assert [grey(frame) for _, frame in made[-3:]] == pytest.approx([level for level, _ in made[-3:]], abs=0.01)
+        assert all((plane == 77).all() for _, frame in made[-3:] for plane in frame.planes[1:])
+
+
+# --- beside the picture -----------------------------------------------------------------------------------------------
+
+COSTLY = " ".join(f"c.rgb = sin(c.gbr * {n}.5) + cos(c.brg + {n}.25);" for n in range(12))
+"""Some milliseconds of compiling, at least."""
+
+
+class Show:
+    """Looks over a picture of a show: who plays it never waits for one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.library, self.board, self.frame = Library([folder]), Board(), plain()
+        self.library.join(self.board)
+        self.overlay, self.steps = Overlay(self.library), list[float]()
+
+    def step(self) -> Frame:
+        start = time.monotonic()
+        made = self.overlay(lambda _: self.frame, self.board.snapshot(), start)
+        self.steps.append(time.monotonic() - start)
+        if made is self.frame:
+            return made
+        return dataclasses.replace(made, planes=tuple(plane.copy() for plane in made.planes))
+
+    def until(self, wanted: Callable[[Frame], bool], seconds: float = 30.0) -> list[Frame]:
+        """All that went out, the wanted last."""
+        made, end = [self.step()], time.monotonic() + seconds
+        while not wanted(made[-1]):
+            assert time.monotonic() < end, "it never came"
+            time.sleep(0.005)
+            made.append(self.step())
+        return made
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Iterator[Callable[[], Show]]:
+    made: list[Show] = []
+
+    def make() -> Show:
+        made.append(Show(tmp_path))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.overlay.close()
+    assert all(thread.name != "l2s-look" for thread in threading.enumerate())
+
+
+needs_egl = pytest.mark.skipif(not texture.EGL, reason="contexts go from thread to thread through EGL only")
+
+
+@needs_egl
+def test_the_picture_goes_on_while_its_first_look_is_made_ready(show: Any, tmp_path: Path) -> None:
+    key = time.time_ns() % 10**6  # no driver has compiled this before
+    write(tmp_path, "slow", f"vec4 c = IMG_THIS_PIXEL(inputImage); {COSTLY} gl_FragColor = vec4(c.r * {key}.0);")
+    each = show()
+    assert each.step() is each.frame and not texture.exists()
+    each.board.set({"look": "slow"})
+    made = each.until(lambda frame: frame is not each.frame)
+    assert len(made) > 3 and all(frame is each.frame for frame in made[:-1])
+    assert each.step() is not each.frame
+    assert max(each.steps) < 0.25, "it was waited for"
+    each.board.set({"look": ""})
+    assert each.step() is each.frame
+
+
+@needs_egl
+def test_a_second_look_and_a_new_version_come_in_when_they_are_ready(show: Any, tmp_path: Path) -> None:
+    write(tmp_path, "white", "gl_FragColor = vec4(1.0);")
+    path = write(tmp_path, "black", "gl_FragColor = vec4(0.0, 0.0, 0.0, 1.0);")
+    each = show()
+    each.board.set({"look": "white"})
+    each.until(lambda frame: grey(frame) > 0.95)
+    each.board.set({"look": "white, black"})
+    made = each.until(lambda frame: grey(frame) < 0.05)
+    assert all(grey(frame) > 0.95 for frame in made[:-1]), "the first one plays on"
+    write(tmp_path, "black", "gl_FragColor = vec4(0.5);")
+    each.library.refresh()
+    made = each.until(lambda frame: 0.4 < grey(frame) < 0.6)
+    assert all(grey(frame) < 0.05 for frame in made[:-1]), "its former version plays on"
+    assert path.exists()
+
+
+@needs_egl
+def test_one_that_never_compiles_is_said_once_and_the_picture_goes_on(
+    show: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "bad", "gl_FragColor = nonsense;")
+    write(tmp_path, "white", "gl_FragColor = vec4(1.0);")
+    each = show()
+    each.board.set({"look": "bad, white"})
+    each.until(lambda frame: grey(frame) > 0.95)
+    each.step()
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(said) == 1 and "bad.fs" in said[0] and "it is left out" in said[0]
+
+
+@needs_egl
+def test_a_context_that_came_in_between_is_used_instead(show: Any, tmp_path: Path) -> None:
+    write(tmp_path, "white", "gl_FragColor = vec4(1.0);")
+    each = show()
+    each.board.set({"look": "white"})
+    each.step()
+    the_one = texture.gl()
+    each.until(lambda frame: grey(frame) > 0.95)
+    assert texture.gl() is the_one
+
+
+@needs_egl
+def test_who_ends_meanwhile_leaves_nothing_behind(show: Any, tmp_path: Path) -> None:
+    write(tmp_path, "white", "gl_FragColor = vec4(1.0);")
+    each = show()
+    each.board.set({"look": "white"})
+    each.step()
+    each.overlay.close()
+    assert not texture.exists()
+
+
+# --- and the fade -----------------------------------------------------------------------------------------------------
 
 
 def test_the_fade_to_black_comes_last(tmp_path: Path) -> None:
