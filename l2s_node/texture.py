@@ -31,8 +31,8 @@ Values of uniforms: a float, an int, a bool, a sequence of floats (vec2 … vec4
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import math
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 VERSION = 330
 """OpenGL 3.3 core: macOS has 4.1, everything else more."""
-EGL = sys.platform.startswith("linux")
-"""EGL needs no screen, and its contexts can go from thread to thread."""
+EGL = importlib.util.find_spec("glcontext") is not None and importlib.util.find_spec("glcontext.egl") is not None
+"""moderngl brings it for Linux only. EGL needs no screen, and its contexts can go from thread to thread."""
 NAMES = 4096
 """Names of OpenGL's objects that `GL.objects` looks through."""
 VERTEX = """#version 330
