@@ -270,7 +270,7 @@ def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
             marks=pytest.mark.xfail(
                 raises=RuntimeError,
                 strict=False,
-                reason="torch 2.13's C++ generator fails on a pixel shuffle before a replicated border; GPUs use Triton",
+                reason="torch 2.13's C++ generator fails at a pixel shuffle and a replicated border; GPUs take Triton",
             ),
         ),
         CLASSIC,
