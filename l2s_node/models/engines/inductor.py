@@ -9,6 +9,7 @@ import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,14 @@ PACKAGES: tuple[str, ...] = ("triton",)
 
 _OFFERED = (("float16", "bfloat16", "float32"), "half the memory traffic of float32, relative error 5e-4")
 
+Made = TypeVar("Made")
 Run = Callable[[Tensor, Tensor | None], Tensor]
 """The network of (x, seeds), float32 to float32."""
+Options = dict[str, Any]
+"""Of inductor, for one network."""
+REALIZED: Options = {"realize_opcount_threshold": 0}
+"""Everything between two convolutions is written to memory: torch 2.13 fails to put a pixel shuffle into the index of
+the border that is repeated after it ("vr must not be None"), on any device; 2.11 doesn't."""
 LARGEST_ERROR = 0.02
 """Mean difference of what is packaged to eager float32, in values of -1…1; bfloat16 alone makes up to 0.01."""
 _FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
@@ -58,8 +65,20 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
             return _kept(generator, shape, device, precision, reason, slot)
         except (*_FAULTS, EngineError) as err:
             reason += f"; {NOT_KEPT}{_first_line(err)}"
-    run = compiled(generator, device, PRECISIONS[precision])
-    return _Inductor(run, generator, shape, device, precision, reason)
+
+    def made(options: Options) -> _Inductor:
+        run = compiled(generator, device, PRECISIONS[precision], "inductor", options)
+        return _Inductor(run, generator, shape, device, precision, reason)
+
+    return _either(made)
+
+
+def _either(make: Callable[[Options], Made]) -> Made:
+    """What `make` makes by inductor's own ways or, where these fail, `REALIZED`."""
+    try:
+        return make({})
+    except (*_FAULTS, EngineError):
+        return make(REALIZED)
 
 
 def _kept(
@@ -159,7 +178,8 @@ def packaged(generator: Generator, shape: Shape, device: torch.device, dtype: to
         warnings.simplefilter("ignore")  # deprecations within torch.export
         x, seeds = torch.zeros(shape, device=device), seeds_of(generator, device)
         program = torch.export.export(_Whole(generator, device, dtype).eval(), (x,) if seeds is None else (x, seeds))
-        path = aoti_compile_and_package(program, package_path=str(Path(folder) / "world.pt2"))
+        path = str(Path(folder) / "world.pt2")
+        _either(lambda options: aoti_compile_and_package(program, package_path=path, inductor_configs=options))
         return Path(path).read_bytes()
 
 
@@ -181,7 +201,13 @@ def opened(package: bytes) -> Run:
     return run
 
 
-def compiled(generator: Generator, device: torch.device, dtype: torch.dtype, backend: str = "inductor") -> Run:
+def compiled(
+    generator: Generator,
+    device: torch.device,
+    dtype: torch.dtype,
+    backend: str = "inductor",
+    options: Options | None = None,
+) -> Run:
     """`generator` as one compiled function; it is compiled by its first call.
 
     torch counts recompilations per code object and gives up after eight, so each build gets a code object of its own.
@@ -193,7 +219,7 @@ def compiled(generator: Generator, device: torch.device, dtype: torch.dtype, bac
         return y
 
     fresh = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
-    made: Run = torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True)
+    made: Run = torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True, options=options or None)
     return made
 
 
