@@ -9,7 +9,7 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     l2s-osc      control.osc     OSC in, state out                                        event, join
     l2s-http     control.panel   the panel (and l2s-jpeg, which encodes for it)           stop, join
     l2s-looks    picture.looks   watches and reads the files of looks                     event, join
-    l2s-look     picture.ready   makes a look ready that was turned on, on Linux              end of its work, join
+    l2s-look     picture.ready   makes a look ready that was turned on, on Linux          end of its work, join
     l2s-record   video.file      encodes a recording                                      end of queue, join
 
 Several channels have a `l2s-load` each, and a `l2s-read` where their source blocks; their pictures are made one after

@@ -239,23 +239,34 @@ def _moderngl() -> Any:
 
 
 def _standalone() -> GL:
-    library = _moderngl()
+    _moderngl()
     try:
-        if EGL:
-            context = egl.Context()
-            return GL(library.create_context(require=VERSION, standalone=True, context=context), context=context)
-        return GL(library.create_context(require=VERSION, standalone=True))
-    except Exception as err:
+        context = egl.Context() if EGL else None
+        settings = {"context": context} if context else {}
+        return GL(_created(standalone=True, **settings), context=context)
+    except (egl.EGLError, TextureError) as err:
         remedy = "apt install libegl1 libgl1-mesa-dri" if EGL else "install the graphics card's driver"
         raise TextureError(f"there is no OpenGL 3.3 here ({err}): {remedy}") from err
 
 
 def _current() -> moderngl.Context:
-    library = _moderngl()
+    _moderngl()
     try:
-        made: moderngl.Context = library.create_context(require=VERSION)
-    except Exception as err:
+        return _created()
+    except TextureError as err:
         raise TextureError(f"no OpenGL 3.3 context is current ({err})") from err
+
+
+def _created(**settings: Any) -> moderngl.Context:
+    """moderngl's context by these settings; by none that which is current.
+
+    Raises:
+        TextureError: moderngl's words.
+    """
+    try:
+        made: moderngl.Context = _moderngl().create_context(require=VERSION, **settings)
+    except Exception as err:  # glcontext raises just that
+        raise TextureError(str(err)) from err
     return made
 
 

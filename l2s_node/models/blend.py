@@ -2,7 +2,7 @@
 
 It works for worlds that grew from the same first weights, as all do that `l2s train` makes with one --seed, or --from
 one another: they lie near enough that the straight line between them passes only through networks that still paint
-(E. g. Model soups, https://arxiv.org/abs/2203.05482). The statistics of norms don't lie on that line; see `_settle`.
+(as Model soups found, https://arxiv.org/abs/2203.05482). The statistics of norms don't lie on that line; see `_settle`.
 """
 
 from __future__ import annotations
@@ -95,12 +95,16 @@ def _settle(made: Generator, one: Generator, other: Generator, part: float, card
     side = max(SIDE // card.multiple, 1) * card.multiple
     x = _lumas(LOOKED, side) * 2 - 1
     seen = [_shown(net, x, card.seed) for net in (made, one, other)]
-    norms = [[module for module in net.modules() if isinstance(module, Norm)] for net in (made, one, other)]
+    norms = [_norms(net) for net in (made, one, other)]
     for mine, a, b, (mean, var), (mean_a, var_a), (mean_b, var_b) in zip(*norms, *seen, strict=True):
         mean_off = torch.lerp(_mean(a) - mean_a, _mean(b) - mean_b, part)
         var_off = torch.lerp((_var(a) / var_a).log(), (_var(b) / var_b).log(), part).exp()
         _mean(mine).copy_(mean + mean_off)
         _var(mine).copy_(var * var_off)
+
+
+def _norms(net: Generator) -> list[Norm]:
+    return [module for module in net.modules() if isinstance(module, Norm)]
 
 
 def _mean(norm: Norm) -> Tensor:
@@ -118,7 +122,7 @@ def _shown(net: Generator, x: Tensor, seed: int | None) -> list[tuple[Tensor, Te
     net = copy.deepcopy(net)
     if seed is not None:
         net.draw_field(x.shape[2], x.shape[3], seed)
-    norms = [module for module in net.modules() if isinstance(module, Norm)]
+    norms = _norms(net)
     for norm in norms:
         norm.train()
         norm.momentum = 1.0  # the batch's own
