@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from l2s_node import bench, chart
-from l2s_node.bench import Row, Task, conclusions, peers, plot
+from l2s_node.bench import Row, Task, conclusions, peers, plot, train
 from l2s_node.bench._noise import FOREIGN, WIDEST, Listener, Noise
 from l2s_node.bench._row import in_turns, timed, timing
 from l2s_node.bench._worlds import random_world
@@ -195,3 +195,15 @@ def test_tensorflow_js_paints_the_same_picture(tmp_path: Path, monkeypatch: pyte
         ours = generator(x)[0].permute(1, 2, 0).ravel()[: peers.COMPARED].numpy()
     assert len(answer["times"]) >= 5
     np.testing.assert_allclose(answer["picture"], ours, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_several_processes_train_together_and_the_first_prints_their_times() -> None:
+    """With two of gloo's on the CPU; on GPUs `l2s bench train` starts one for each."""
+    ranks = ("--standalone", "--nproc-per-node", "2")
+    command = (sys.executable, "-m", "torch.distributed.run", *ranks, "-m", train.GROUP, "small", "4", "2")
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+    assert done.returncode == 0, done.stderr
+    times = json.loads(done.stdout.splitlines()[-1])
+    assert len(times) == 2 and min(times) > 0

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import math
+import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from l2s_node.bench._row import Row, Task, spread_of, timed
-from l2s_node.models import store
-from l2s_node.train.data import Album, Batches
-from l2s_node.train.loop import Step, prepare
-from l2s_node.train.nets import Nets
-from l2s_node.train.recipes import RECIPES
-from l2s_node.train.settings import TrainSettings, draft_card
+from l2s_node.errors import L2SError
+from l2s_node.train.data import Album
+from l2s_node.train.group import Group
+from l2s_node.train.loop import Step, make_batches, make_nets, prepare
+from l2s_node.train.settings import TrainSettings
 
 METHOD = (
     "single steps of both nets with making the batch, as `l2s train` does it (on an NVIDIA GPU as CUDA graphs), from "
-    "synthetic pictures; half of our recipe's inputs are foreign; against pix2pix with the original's small network"
+    "synthetic pictures, half of our recipe's inputs foreign; against pix2pix with the original's small network; where "
+    "there are several GPUs, also on all of them at once"
 )
 BATCH = {"cuda": 48, "mps": 8, "cpu": 4}
 SIZES = {"cuda": ("small", "medium", "large"), "mps": ("small",), "cpu": ("small",)}
 PICTURES = 16
+GOALS = {"small": 3000.0}
+"""Pictures a second, on one H100."""
+GROUP = "l2s_node.bench._group"
+PATIENCE = 300.0
+"""Seconds for which several GPUs are waited for."""
 
 
 def rows(task: Task) -> Iterator[Row]:
@@ -34,13 +41,32 @@ def rows(task: Task) -> Iterator[Row]:
         ours = _rates("dream", size, batch, task)
         yield Row(
             f"training our {size}, batch {batch}", statistics.median(ours), "/s", spread_of(ours), len(ours),
-            statistics.median(theirs), "pix2pix, its small", spread_of(theirs), more=True,
+            statistics.median(theirs), "pix2pix, its small", spread_of(theirs), more=True, goal=GOALS.get(size),
         )  # fmt: skip
+        if size == "small":
+            yield from _together(size, batch, ours)
+
+
+def _together(size: str, batch: int, alone: list[float]) -> Iterator[Row]:
+    """The same on all GPUs of this machine, by `torchrun`, where there are several."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        return
+    ranks = ("--standalone", "--nproc-per-node", str(count))
+    command = (sys.executable, "-m", "torch.distributed.run", *ranks, "-m", GROUP, size, str(batch))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    if done.returncode:
+        raise L2SError(f"training on {count} GPUs failed: {done.stderr.strip()[-400:]}")
+    rates = [count * batch / ms * 1e3 for ms in json.loads(done.stdout.splitlines()[-1])]
+    yield Row(
+        f"training our {size} on {count} GPUs, batch {batch} each", statistics.median(rates), "/s", spread_of(rates),
+        len(rates), statistics.median(alone), "on one", spread_of(alone), more=True, factor_goal=0.9 * count,
+    )  # fmt: skip
 
 
 def _rates(recipe: str, size: str, batch: int, task: Task) -> list[float]:
     """Pictures a second of single steps."""
-    step = _step(TrainSettings((), "bench", size=size, recipe=recipe, batch=batch, minutes=1.0), task.device)
+    step = make_step(recipe, size, batch, Group(task.device))
 
     def whole() -> None:
         step()
@@ -50,16 +76,14 @@ def _rates(recipe: str, size: str, batch: int, task: Task) -> list[float]:
     return [batch / ms * 1e3 for ms in timed(whole, budget=task.seconds)]
 
 
-def _step(settings: TrainSettings, device: torch.device) -> Step:
-    """One step, made as `train.loop.run` makes it."""
-    assert settings.batch is not None
-    recipe = RECIPES[settings.recipe]
+def make_step(recipe: str, size: str, batch: int, group: Group) -> Step:
+    """One step on synthetic pictures, made as `train.loop.run` makes it."""
+    settings = TrainSettings((), "bench", size=size, recipe=recipe, batch=batch, minutes=1.0)
     torch.manual_seed(settings.seed)
-    torch.backends.cudnn.benchmark = device.type == "cuda"
-    nets = Nets(store.instantiate(draft_card(settings)), recipe.critic(device), recipe.rates, device)
-    album = Album([_picture(seed) for seed in range(PICTURES)], device)
-    own = math.ceil(settings.batch * recipe.own)
-    return prepare(settings, nets, Batches(album, album, settings.resolution, settings.batch, own))
+    torch.backends.cudnn.benchmark = group.device.type == "cuda"
+    nets = make_nets(settings, group)
+    album = Album([_picture(seed) for seed in range(PICTURES)], group.device)
+    return prepare(settings, nets, make_batches(settings, album, album, batch), group)
 
 
 def _picture(seed: int) -> np.ndarray:

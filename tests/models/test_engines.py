@@ -254,7 +254,7 @@ def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
         height = 8 + 4 * index
         generator.draw_field(height, 8, 1)
         x = picture(height, 8)
-        run = inductor.compiled(generator, CPU, torch.float32, backend="eager")
+        run = inductor.compiled(generator, (1, 1, height, 8), CPU, torch.float32, backend="eager")
         weights = torch.tensor([0.5, 0.5, 0.5, 0.5])
         with torch.inference_mode():
             assert differences(run(x, weights), generator(x, seeds=weights))[1] < 1e-4

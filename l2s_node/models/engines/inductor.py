@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from l2s_node.errors import EngineError
 from l2s_node.models.engines.base import NOT_KEPT, PRECISIONS, READY, Shape, pick_precision, prepared, seeds_of
+from l2s_node.models.gemm import as_products
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Slot
 
@@ -67,7 +68,7 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
             reason += f"; {NOT_KEPT}{_first_line(err)}"
 
     def made(options: Options) -> _Inductor:
-        run = compiled(generator, device, PRECISIONS[precision], "inductor", options)
+        run = compiled(generator, shape, device, PRECISIONS[precision], "inductor", options)
         return _Inductor(run, generator, shape, device, precision, reason)
 
     return _either(made)
@@ -158,11 +159,12 @@ class _Inductor:
 
 
 class _Whole(nn.Module):
-    """`generator` for playing, float32 to float32."""
+    """`generator` for playing on inputs of `shape`, float32 to float32."""
 
-    def __init__(self, generator: Generator, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, generator: Generator, shape: Shape, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
-        self.net = prepared(generator, device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = prepared(generator, device, dtype)
+        self.net = as_products(net, torch.zeros(shape, device=device, dtype=dtype))
         self.dtype = dtype
 
     def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
@@ -177,7 +179,9 @@ def packaged(generator: Generator, shape: Shape, device: torch.device, dtype: to
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations within torch.export
         x, seeds = torch.zeros(shape, device=device), seeds_of(generator, device)
-        program = torch.export.export(_Whole(generator, device, dtype).eval(), (x,) if seeds is None else (x, seeds))
+        program = torch.export.export(
+            _Whole(generator, shape, device, dtype).eval(), (x,) if seeds is None else (x, seeds)
+        )
         path = str(Path(folder) / "world.pt2")
         _either(lambda options: aoti_compile_and_package(program, package_path=path, inductor_configs=options))
         return Path(path).read_bytes()
@@ -203,6 +207,7 @@ def opened(package: bytes) -> Run:
 
 def compiled(
     generator: Generator,
+    shape: Shape,
     device: torch.device,
     dtype: torch.dtype,
     backend: str = "inductor",
@@ -212,7 +217,7 @@ def compiled(
 
     torch counts recompilations per code object and gives up after eight, so each build gets a code object of its own.
     """
-    whole = _Whole(generator, device, dtype)
+    whole = _Whole(generator, shape, device, dtype)
 
     def run(x: Tensor, seeds: Tensor | None) -> Tensor:
         y: Tensor = whole(x, seeds)

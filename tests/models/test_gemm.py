@@ -1,0 +1,35 @@
+"""Convolutions as products of matrices: what plays is the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from nets import CLASSIC, SUBPIXEL, lively, picture
+
+from l2s_node.models.card import ModelCard
+from l2s_node.models.engines.base import prepared
+from l2s_node.models.gemm import Aligned, Gather, Scatter, as_products
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("few", [0, 64, 1 << 30])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("card", [SUBPIXEL, CLASSIC], ids=lambda c: c.architecture)
+def test_plays_the_same(card: ModelCard, batch: int, few: int) -> None:
+    generator = lively(card)
+    generator.draw_field(128, 192, 3)
+    x = picture(128, 192, batch=batch)
+    net = as_products(prepared(generator, CPU), x, few)
+    with torch.inference_mode():
+        want, got = generator(x), net(x)
+    assert want.std() > 0.1 and (got - want).abs().max() < 1e-4
+
+
+def test_small_pictures_are_products_and_large_ones_stay_convolutions() -> None:
+    x = picture(128, 192)
+    net = as_products(prepared(lively(CLASSIC), CPU), x, 64)
+    kinds = [type(module) for module in net.modules()]
+    # downs make 64 x 96, 32 x 48, 16 x 24, 8 x 12, 4 x 6 and 2 x 3 pixels
+    assert kinds.count(Aligned) == 4 and kinds.count(Gather) == 2 and kinds.count(Scatter) == 6
+    assert not any(isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)) for module in net.modules())
