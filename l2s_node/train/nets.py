@@ -42,6 +42,7 @@ class Nets:
         self._averaged, self._newest = [a for a, _ in floats], [b for _, b in floats]
         self.steps = 0
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._compiled: dict[Callable[..., Any], Callable[..., Any]] | None = None
         self._play: Callable[..., Any] = self.generator
         self._judge: Callable[..., Any] = self.critic
 
@@ -49,8 +50,16 @@ class Nets:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False)
 
     def compile(self, really: bool = True) -> None:
-        """Let the compiler fuse what `play` does (at its first call, about a minute), or not."""
-        self._play = torch.compile(self.generator, dynamic=False) if really else self.generator
+        """Let the compiler fuse the parts of a step (at their first calls, about a minute), or not."""
+        self._compiled = {} if really else None
+
+    def fused(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call`, a part of a step, as the compiler makes it, where it shall."""
+        if self._compiled is None:
+            return call
+        if call not in self._compiled:
+            self._compiled[call] = torch.compile(call, dynamic=False)
+        return self._compiled[call]
 
     def spread(self) -> None:
         """Train with the other processes of the default group: gradients are averaged.
@@ -63,10 +72,11 @@ class Nets:
 
     def judge(self, *what: Any) -> Any:
         """The critic's opinion, to train it; through the group where there is one. Else ask `critic` itself."""
-        return self._judge(*what)
+        return self.fused(self._judge)(*what)
 
     def play(self, inputs: Tensor, fields: list[Tensor]) -> Tensor:
-        made: Tensor = self._play(inputs, fields) if fields else self._play(inputs)
+        play = self.fused(self._play)
+        made: Tensor = play(inputs, fields) if fields else play(inputs)
         return made
 
     @contextlib.contextmanager

@@ -59,14 +59,14 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
     critics = nets.critic
     assert isinstance(critics, Critics)
     count, again = len(batch.luma), retold(batch)
-    cut = window(batch.pictures)
+    cut, perceive = window(batch.pictures), nets.fused(critics.perceive)
     with nets.beside(), nets.autocast():
         real = cut(batch.pictures)
-        seen_real = critics.perceive(real[::2])
+        seen_real = perceive(real[::2])
     made, still, other = dream(nets, batch, again)
     with nets.autocast():
         fake = cut(made)
-        seen_fake = critics.perceive(fake[::2])
+        seen_fake = perceive(fake[::2])
         nets.join()
         both = [torch.cat([r, f.detach()]) for r, f in zip(seen_real, seen_fake, strict=True)]
         patches, projected = nets.judge(torch.cat([real, fake.detach()]), both)
@@ -75,12 +75,12 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
         "projected": loss.hinge_critic(*halves(projected, len(real[::2]))),
     }
     nets.descend(1, losses["critic"] + losses["projected"])
-    critics.limit()
+    nets.fused(critics.limit)()
 
     with nets.beside():
-        losses |= wishes(batch, again, made.float(), still.float(), other.float())
+        losses |= nets.fused(wishes)(batch, again, made.float(), still.float(), other.float())
     with nets.frozen(), nets.autocast():
-        patches, projected = critics(fake, seen_fake)
+        patches, projected = nets.fused(critics)(fake, seen_fake)
     losses["adversarial"] = loss.hinge_generator(patches) + loss.hinge_generator(projected)
     nets.join()
     weights = {
@@ -169,7 +169,7 @@ def classic_step(nets: Nets, batch: Batch) -> Losses:
     losses = {"critic": loss.bce(real, True) + loss.bce(fake, False)}
     nets.descend(1, losses["critic"])
     with nets.frozen(), nets.autocast():
-        fake = nets.critic(inputs, made)
+        fake = nets.fused(nets.critic)(inputs, made)
     losses["adversarial"] = loss.bce(fake, True)
     losses["pixels"] = loss.pixels(made.float(), batch.pictures)
     nets.descend(0, losses["adversarial"] + PIXELS * losses["pixels"])
