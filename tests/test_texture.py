@@ -118,10 +118,10 @@ def test_uniforms_that_are_not_used_are_ignored(gl: GL) -> None:
     head = "#version 330\nuniform vec3 tint; uniform bool on; out vec4 c;"
     shader = f"{head} void main() {{ c = vec4(on ? tint : vec3(0), 1); }}"
     program, target = Program(gl, shader), Target(gl, (4, 4))
-    program.run(target, {"tint": (1.0, 0.5, 0.0), "on": True, "other": 3.0}, into=(1, 1, 2, 2))
+    program.run(target, {"tint": (1.0, 0.6, 0.0), "on": True, "other": 3.0}, into=(1, 1, 2, 2))
     read = target.read()
     assert program.uniforms == {"tint", "on"}
-    assert tuple(read[1, 1]) == (255, 128, 0, 255) and not read[0].any() and not read[3].any()
+    assert tuple(read[1, 1]) == (255, 153, 0, 255) and not read[0].any() and not read[3].any()
 
 
 def test_a_number_is_what_was_said_last(gl: GL) -> None:

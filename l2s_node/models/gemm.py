@@ -11,9 +11,6 @@ added.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +18,8 @@ from torch import Tensor, nn
 from l2s_node.models.pix2pix import ToPixels
 
 FEW = 256
-"""Pixels up to which an ordinary convolution is a product of matrices: its gathered input is k² times as large."""
+MANY = 1 << 20
+"""Up to so many pixels, and from so many weights on, an ordinary convolution is a product of matrices."""
 ALIGNED = 8
 """Channels in steps of which a GPU's convolution reads half floats; what lies between is padded, once instead of in
 every call."""
@@ -30,42 +28,45 @@ every call."""
 def as_products(net: nn.Module, x: Tensor, few: int = FEW) -> nn.Module:
     """`net`, for inputs like `x` from now on, with its convolutions replaced in place; the same but for rounding.
 
-    Transposed ones (4/s2, padding 1) become `Scatter`, those that make up to `few` pixels `Gather`, others `Aligned`.
+    Transposed ones (4/s2, padding 1) become `Scatter`, those of `MANY` weights that make up to `few` pixels `Gather`,
+    others `Aligned`.
     """
-    made: dict[nn.Module, int] = {}
-    hooks = [conv.register_forward_hook(_note(made)) for conv in net.modules() if isinstance(conv, nn.Conv2d)]
+    seen: dict[nn.Module, Tensor] = {}
+
+    def note(conv: nn.Module, inputs: tuple[Tensor]) -> None:
+        seen[conv] = inputs[0]
+
+    convs = [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))]
+    hooks = [conv.register_forward_pre_hook(note) for conv in convs]
     with torch.no_grad():
         net(x)
     for hook in hooks:
         hook.remove()
-    _replace(net, made, few)
+    _replace(net, seen, few)
     return net
 
 
-def _note(made: dict[nn.Module, int]) -> Callable[[nn.Module, Any, Tensor], None]:
-    """A hook that notes how many pixels a convolution makes."""
-
-    def hook(conv: nn.Module, _: Any, y: Tensor) -> None:
-        made[conv] = y.numel() // y.shape[1] // (4 if isinstance(conv, ToPixels) else 1)
-
-    return hook
-
-
-def _replace(net: nn.Module, made: dict[nn.Module, int], few: int) -> None:
+def _replace(net: nn.Module, seen: dict[nn.Module, Tensor], few: int) -> None:
     for name, child in net.named_children():
         if isinstance(child, nn.ConvTranspose2d):
             if scatters(child):
-                setattr(net, name, Scatter(child))
+                setattr(net, name, Scatter(child, *seen[child].shape[2:]))
         elif isinstance(child, nn.Conv2d):
-            conv = Gather(child) if made[child] <= few else Aligned(child)
+            conv = Gather(child) if gathers(child, seen[child], few) else Aligned(child)
             setattr(net, name, nn.Sequential(conv, nn.PixelShuffle(2)) if isinstance(child, ToPixels) else conv)
         else:
-            _replace(child, made, few)
+            _replace(child, seen, few)
 
 
 def scatters(conv: nn.ConvTranspose2d) -> bool:
     """Whether `Scatter` can do what `conv` does."""
     return (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((4, 4), (2, 2), (1, 1), 1)
+
+
+def gathers(conv: nn.Conv2d, x: Tensor, few: int) -> bool:
+    """Whether `conv` makes few pixels of `x`, with many weights."""
+    pixels = x.shape[0] * x.shape[2] * x.shape[3] // conv.stride[0] ** 2
+    return pixels <= few and conv.weight.numel() >= MANY
 
 
 class Aligned(nn.Module):
@@ -108,41 +109,45 @@ class Gather(nn.Module):
 
 
 class Scatter(nn.Module):
-    """A transposed convolution 4/s2 with padding 1: each input pixel's 4x4 outputs by one product, then added up."""
+    """A transposed convolution 4/s2 with padding 1: each input pixel's 4x4 outputs by one product, then added up.
 
-    def __init__(self, conv: nn.ConvTranspose2d) -> None:
+    ``y[2i + p] = x[i] · k[1 + p] + x[i - 1 + 2p] · k[3 - 3p]`` for p = 0 and 1, down and across: four parts a pixel.
+    """
+
+    down: Tensor
+    across: Tensor
+
+    def __init__(self, conv: nn.ConvTranspose2d, height: int, width: int) -> None:
         super().__init__()
         self.outputs = conv.out_channels
         weight = conv.weight.detach().permute(0, 2, 3, 1).flatten(1)
         self.rows = _fixed(weight.contiguous())  # (inputs, 4 · 4 · outputs)
         self.bias = None if conv.bias is None else _fixed(conv.bias.detach())
+        self.register_buffer("down", _parts(height, conv.weight.device))
+        self.register_buffer("across", _parts(width, conv.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         parts = (x.permute(0, 2, 3, 1).reshape(n * h * w, c) @ self.rows).view(n, h, w, 4, 4, self.outputs)
-        y = _doubled(parts, 1).flatten(1, 2)  # (n, 2 h, w, 4, outputs)
-        y = _doubled(y, 2).flatten(2, 3)
+        y = torch.zeros((), dtype=x.dtype, device=x.device)
+        for i, k, inside in self.down[..., None].unbind():
+            for j, m, within in self.across.unbind():
+                y = y + torch.where((inside & within)[..., None] == 1, parts[:, i, j, k, m], 0)
         y = y if self.bias is None else y + self.bias
         return y.permute(0, 3, 1, 2)
 
 
-def _doubled(parts: Tensor, axis: int) -> Tensor:
-    """Adds up four taps of each place: ``(n, a, b, 4, …)`` to ``(n, a, 2, b, …)``, or ``(n, a, b, 2, …)`` for `axis` 2.
-
-    Tap 1 and the former place's tap 3 make the even pixel, tap 2 and the next place's tap 0 the odd one.
-    """
-    taps = parts.unbind(3)
-    even = taps[1] + _moved(taps[3], axis, 1)
-    odd = taps[2] + _moved(taps[0], axis, -1)
-    return torch.stack([even, odd], axis + 1)
-
-
-def _moved(x: Tensor, axis: int, by: int) -> Tensor:
-    """`x` moved along `axis` by one place, forwards (1) or backwards (-1), zeros coming in."""
-    side = x.shape[axis]
-    kept = x.narrow(axis, max(-by, 0), side - 1)
-    padding = [0, 0] * (x.dim() - 1 - axis) + ([1, 0] if by > 0 else [0, 1])
-    return F.pad(kept, padding)
+def _parts(side: int, device: torch.device) -> Tensor:
+    """The two parts of each of `2 side` pixels, ``(2, 3, 2 side)``: whose they are, which tap, and 1 if they exist."""
+    pixel = torch.arange(2 * side, device=device)
+    odd, place = pixel % 2, pixel // 2
+    parts = [(place, 1 + odd), (place - 1 + 2 * odd, 3 - 3 * odd)]
+    return torch.stack(
+        [
+            torch.stack([whose.clamp(0, side - 1), tap, (whose.clamp(0, side - 1) == whose).long()])
+            for whose, tap in parts
+        ]
+    )
 
 
 def _border(conv: nn.Conv2d) -> str:
