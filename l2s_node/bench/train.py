@@ -78,7 +78,7 @@ def _rates(recipe: str, size: str, batch: int, task: Task) -> list[float]:
 
 def make_step(recipe: str, size: str, batch: int, group: Group) -> Step:
     """One step on synthetic pictures, made as `train.loop.run` makes it."""
-    settings = TrainSettings((), "bench", size=size, recipe=recipe, batch=batch, minutes=1.0)
+    settings = TrainSettings((), "bench", size=size, recipe=recipe, batch=batch, images=1)
     torch.manual_seed(settings.seed)
     torch.backends.cudnn.benchmark = group.device.type == "cuda"
     nets = make_nets(settings, group)

@@ -50,11 +50,15 @@ class Nets:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False)
 
     def compile(self, really: bool = True) -> None:
-        """Let the compiler fuse the parts of a step (at their first calls, about a minute), or not."""
+        """Let the compiler fuse both nets and the other parts of a step (at their first calls, a minute), or not."""
+        for net in (self.generator, self.critic):  # in place: within DistributedDataParallel, too
+            net.compile(dynamic=False)
+            if not really:
+                net._compiled_call_impl = None
         self._compiled = {} if really else None
 
     def fused(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call`, a part of a step, as the compiler makes it, where it shall."""
+        """`call`, a part of a step beside the nets, as the compiler makes it, where it shall."""
         if self._compiled is None:
             return call
         if call not in self._compiled:
@@ -72,11 +76,10 @@ class Nets:
 
     def judge(self, *what: Any) -> Any:
         """The critic's opinion, to train it; through the group where there is one. Else ask `critic` itself."""
-        return self.fused(self._judge)(*what)
+        return self._judge(*what)
 
     def play(self, inputs: Tensor, fields: list[Tensor]) -> Tensor:
-        play = self.fused(self._play)
-        made: Tensor = play(inputs, fields) if fields else play(inputs)
+        made: Tensor = self._play(inputs, fields) if fields else self._play(inputs)
         return made
 
     @contextlib.contextmanager

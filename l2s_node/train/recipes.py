@@ -80,7 +80,7 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
     with nets.beside():
         losses |= nets.fused(wishes)(batch, again, made.float(), still.float(), other.float())
     with nets.frozen(), nets.autocast():
-        patches, projected = nets.fused(critics)(fake, seen_fake)
+        patches, projected = critics(fake, seen_fake)
     losses["adversarial"] = loss.hinge_generator(patches) + loss.hinge_generator(projected)
     nets.join()
     weights = {
@@ -169,7 +169,7 @@ def classic_step(nets: Nets, batch: Batch) -> Losses:
     losses = {"critic": loss.bce(real, True) + loss.bce(fake, False)}
     nets.descend(1, losses["critic"])
     with nets.frozen(), nets.autocast():
-        fake = nets.fused(nets.critic)(inputs, made)
+        fake = nets.critic(inputs, made)
     losses["adversarial"] = loss.bce(fake, True)
     losses["pixels"] = loss.pixels(made.float(), batch.pictures)
     nets.descend(0, losses["adversarial"] + PIXELS * losses["pixels"])

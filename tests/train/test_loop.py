@@ -1,6 +1,7 @@
 """Whole trainings on the CPU, tiny ones: they end in a world, go on after a kill, and survive what is no number."""
 
 import dataclasses
+import functools
 import os
 import re
 import signal
@@ -21,6 +22,8 @@ from l2s_node.errors import TrainError
 from l2s_node.models import store
 from l2s_node.picture import condition
 from l2s_node.train import loop, schedule
+from l2s_node.train.data import Album
+from l2s_node.train.group import Group
 from l2s_node.train.loop import Training
 from l2s_node.train.nets import Nets
 
@@ -321,3 +324,19 @@ def test_a_broken_checkpoint_is_one_sentence(settings):
 def test_what_cannot_be_is_refused_in_one_sentence(settings, change, sentence):
     with pytest.raises(TrainError, match=sentence):
         loop.run(dataclasses.replace(settings, **change))
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of its own ways
+def test_a_compiled_step_learns_the_same(settings, monkeypatch):
+    """By torch's own compiler up to, but without, making code: that is for GPUs and takes a minute."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager", fullgraph=True))
+    album = Album([np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)] * 2, torch.device("cpu"))
+    learned = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        nets = loop.make_nets(settings, Group(torch.device("cpu")))
+        nets.compile(compiled)
+        step = loop.prepare(settings, nets, loop.make_batches(settings, album, album, 4))
+        learned.append([{name: float(value) for name, value in step().items()} for _ in range(2)])
+    for plain, fused in zip(*learned, strict=True):
+        assert fused == pytest.approx(plain, rel=1e-3, abs=1e-4)
