@@ -203,7 +203,8 @@ def prepare(settings: TrainSettings, nets: Nets, batches: Batches, group: Group 
     if nets.device.type == "cuda":
         started = time.monotonic()
         with torch.random.fork_rng([nets.device]), nets.unchanged():
-            compile_step(settings, nets, take)
+            if alone:  # compiled within DistributedDataParallel it hasn't been seen to work
+                compile_step(settings, nets, take)
             take = capture(take) if alone else capture(take, warm=11)
         log.info("ready to train after %.0f s", time.monotonic() - started)
 
