@@ -90,10 +90,10 @@ def _apply_one(path: Path, out: Path, players: _Players) -> Path:
         begun = [frame for frame in (next(frames, None), next(frames, None)) if frame is not None]
         if not begun:
             raise RoomError(f"{path} holds no picture")
-        pipeline = players.pipeline_for(begun[0].size)
-        if len(begun) == 1:
-            return _still(begun[0], pipeline, players, free(out / f"{path.stem}.png"))
-        return _video(begun, frames, pipeline, players, out / f"{path.stem}.mp4")
+        with closing(players.pipeline_for(begun[0].size)) as pipeline:
+            if len(begun) == 1:
+                return _still(begun[0], pipeline, players, free(out / f"{path.stem}.png"))
+            return _video(begun, frames, pipeline, players, out / f"{path.stem}.mp4")
 
 
 class _Players:

@@ -3,8 +3,11 @@
     host bytes ──upload──> sample ──> condition ──> generator ──> compose ──download──> host bytes
                            └────────────── one graph, replayed ──────────┘
 
-A graph holds for one structure: sizes, worlds, which steps are taken. The numbers that knobs turn lie in a small tensor
-that is refreshed before each replay, so that turning a knob never captures anew.
+A graph holds for one structure: sizes, worlds, which steps are taken. The numbers that knobs turn lie in a small piece
+of page-locked memory that the graph fetches, so that turning a knob never captures anew.
+
+No graph is captured in the frame loop. Those of a world are prepared in `l2s-load` before it is handed over; one that
+the loop finds missing is prepared on a thread of its own, while frames go step by step.
 
 A texture is sampled in OpenGL, and the graph begins with the canvas; a picture that is composed in OpenGL ends as half
 floats. Both go from the one to the other within the GPU (`picture.cuda_gl`), or through host memory where they can't.
@@ -12,38 +15,34 @@ floats. Both go from the one to the other within the GPU (`picture.cuda_gl`), or
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
-import mmap
-import weakref
-from collections.abc import Callable, Iterable
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from l2s_node.cuda_program import Locked, Program, structure
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
-from l2s_node.models.pix2pix import SEEDS
-from l2s_node.params import KNOB, Params
-from l2s_node.picture import compose, condition, dry, sample, way
-from l2s_node.picture.buffers import Buffers
-from l2s_node.picture.colour import standard_for
+from l2s_node.params import Params
 from l2s_node.picture.cuda_gl import Bridge
-from l2s_node.picture.geometry import Geometry
-from l2s_node.picture.gl import rgba_half, unit
-from l2s_node.picture.way import KNOB_FIELDS, Knobs, Play, Seeds
-from l2s_node.pipeline import Pipeline, Plan, Player, detail_matrices, placed
+from l2s_node.picture.geometry import Rect
+from l2s_node.picture.way import Knobs, Memory
+from l2s_node.pipeline import Kind, Pipeline, Plan, Player, placed
 from l2s_node.texture import TextureError
 
 log = logging.getLogger(__name__)
 
 PROGRAMS = 8
-"""Graphs kept; the one unused longest goes first."""
-MOST_CELLS = KNOB["detail"].high
-LOCKED = 16
-"""Frames whose pages are locked at a time; rooms rotate through three."""
-SMALLEST = 1 << 18
-"""Bytes that are worth locking."""
+"""Programs kept; the one unused longest goes first."""
+ATTEMPTS = 3
+"""How often a capture is tried: other threads that use the GPU can break one."""
+
+Key = tuple[object, ...]
 
 
 def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
@@ -51,58 +50,180 @@ def create(device: torch.device, output_size: tuple[int, int] | None = None) -> 
     return GraphPipeline(device, output_size) if device.type == "cuda" else Pipeline(device, output_size)
 
 
-class GraphPipeline(Pipeline):
-    """See the module's docstring; the same calls as `pipeline.Pipeline`."""
+class Preparer:
+    """Does one job after the other on a thread `l2s-graph`, which lives as long as there are any."""
 
-    def __init__(self, device: torch.device, output_size: tuple[int, int] | None = None) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._urgent: deque[Callable[[], None]] = deque()
+        self._patient: deque[Callable[[], None]] = deque()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def ask(self, job: Callable[[], None], *, urgent: bool) -> None:
+        """Do `job` soon, urgent ones first. It may ask for others; once closed, nothing is begun."""
+        with self._lock:
+            if self._closed:
+                return
+            (self._urgent if urgent else self._patient).append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="l2s-graph")
+                self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Something is being done or waits."""
+        return self._thread is not None
+
+    def settle(self) -> None:
+        """Wait until everything is done."""
+        while (thread := self._thread) is not None:
+            thread.join()
+
+    def close(self) -> None:
+        """Let go of what waits, and wait for what is being done."""
+        with self._lock:
+            self._closed = True
+            self._urgent.clear()
+            self._patient.clear()
+        self.settle()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                waiting = self._urgent or self._patient
+                if not waiting:
+                    self._thread = None
+                    return
+                job = waiting.popleft()
+            try:
+                job()
+            except BaseException:
+                with self._lock:
+                    self._thread = None  # whoever waits for it would wait for ever
+                raise
+            del job  # it holds a world
+
+
+class GraphPipeline(Pipeline):
+    """See the module's docstring; the same calls as `pipeline.Pipeline`.
+
+    With `fuse`, the steps round the generator are compiled, seconds after a structure was first captured.
+    """
+
+    def __init__(self, device: torch.device, output_size: tuple[int, int] | None = None, *, fuse: bool = True) -> None:
         super().__init__(device, output_size)
-        self._programs: dict[tuple[object, ...], _Program] = {}
-        self._locked = _Locked()
+        self._fusing = fuse
+        self._programs: dict[Key, Program] = {}
+        self._made: queue.SimpleQueue[tuple[Key, Program]] = queue.SimpleQueue()
+        self._wanted: set[Key] = set()
+        self._current: tuple[Plan, Player | None, Program] | None = None
+        self._ahead: Memory | None = None
+        self._asked: tuple[Kind, Params] | None = None
+        self._preparer = Preparer()
+        self._locked = Locked()
+        self._planes: dict[int, tuple[Rect, np.ndarray, Tensor]] = {}
         self._bridge: Bridge | None = None
         self._apart = False
 
+    # --- the world that plays ----------------------------------------------------------------------------------------
+
     def use(self, player: Player, now: float) -> None:
+        self._collect()
         super().use(player, now)
-        self._programs.clear()  # they hold the former player's buffers
+        playing = {each.step for each in (player, self._before) if each is not None}
+        self._keep(lambda program: program.memory is self._memory and _steps(program) <= playing)
+        self._wanted.clear()
+
+    @property
+    def crossfading(self) -> bool:
+        """Or what plays no more may still be warmed up with."""
+        return super().crossfading or self._preparer.busy
+
+    def prepare(self, player: Player) -> None:
+        """The programs that a change to `player` will take, for the frames and knobs as they are now."""
+        asked, playing, memory = self._asked, self.player, self._memory
+        if asked is None or player.step is None:
+            return
+        same = playing is not None and playing.canvas == player.canvas
+        if not same or memory is None:
+            memory = self._ahead = Memory(player.canvas, self.device)
+        kind, params = asked
+        ways = [[player]]
+        if same and playing is not None and playing.step is not None and playing.step != player.step:
+            ways.append([playing, player])
+        for players in ways:
+            plan = self._plan_of(kind, params, player.canvas, len(players) > 1)
+            self._make(_key(plan, players, memory), plan, players, memory)
+
+    def settle(self) -> None:
+        self._preparer.settle()
+
+    def _memory_for(self, canvas: tuple[int, int]) -> Memory:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.picture.shape[2:] == (canvas[1], canvas[0]):
+            return ahead
+        return Memory(canvas, self.device)
+
+    def _keep(self, wanted: Callable[[Program], bool]) -> None:
+        """Let go of the other programs. No frame may be on its way."""
+        self._programs = {key: program for key, program in self._programs.items() if wanted(program)}
+        self._current = None
+
+    def _crossfade(self, params: Params, now: float) -> float:
+        before, weight = self._before, super()._crossfade(params, now)
+        over = before is not None and self._before is None
+        if over and before is not None and self.player is not None and before.step != self.player.step:
+            self._keep(lambda program: before.step not in _steps(program))
+        return weight
+
+    # --- one frame ---------------------------------------------------------------------------------------------------
 
     def _render(
         self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, plane: np.ndarray, params: Params
     ) -> None:
-        if self._stepwise(player):
-            return super()._render(frame, plan, knobs, player, plane, params)
         program = self._ran(frame, plan, knobs, player, params)
-        out = torch.from_numpy(placed(plane, plan.geometry.place))
-        out.copy_(program.out, non_blocking=True)
+        if program is None:
+            return super()._render(frame, plan, knobs, player, plane, params)
+        self._shared(plane, plan.geometry.place).copy_(program.out, non_blocking=True)
         torch.cuda.current_stream(self.device).synchronize()
 
+    def _shared(self, plane: np.ndarray, place: Rect) -> Tensor:
+        """The part `place` of an output plane as a tensor."""
+        known = self._planes.get(id(plane))
+        if known is None or known[0] != place or known[1] is not plane:
+            if len(self._planes) >= PROGRAMS:
+                self._planes.clear()
+            known = self._planes[id(plane)] = place, plane, torch.from_numpy(placed(plane, place))
+        return known[2]
+
     def _hand_over(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> None:
-        if self._stepwise(player):
-            return super()._hand_over(frame, plan, knobs, player, params)
         program = self._ran(frame, plan, knobs, player, params)
+        if program is None:
+            return super()._hand_over(frame, plan, knobs, player, params)
         picture, bridge = self._opened().painter.picture, self._bridged()
         if bridge is None or not self._tried(lambda: bridge.store(program.out, picture)):
             picture.write(program.out.cpu().numpy())
         torch.cuda.current_stream(self.device).synchronize()
 
-    def _stepwise(self, player: Player) -> bool:
-        """Whether an engine takes part that no graph can hold; then the frame goes step by step."""
-        return player.step is None or (self._before is not None and self._before.step is None)
-
-    def _ran(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> _Program:
-        """The program of this structure, with what it made of `frame` in `out`."""
-        players = [self._before, player] if self._before else [player]
-        program = self._program(frame, plan, players)
-        if (plan.textured or plan.drawn) and self._opened().fit(plan.canvas, plan.geometry.shown[2:]) and self._bridge:
-            self._bridge.release()  # textures of another size: not those that CUDA knows
+    def _ran(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> Program | None:
+        """The program of this structure, with what it made of `frame` in `out`; None where there is none yet."""
+        program = self._program(plan, player, params)
+        if plan.textured or plan.drawn:
+            fitted = self._opened().fit(plan.canvas, plan.geometry.shown[2:])
+            if fitted and self._bridge:
+                self._bridge.release()  # textures of another size: not those that CUDA knows
+        if program is None:
+            return None
         if frame.texture is None:
             program.send(frame, plan.geometry, self._buffers, self._locked)
         else:
             self._fetch(frame.texture, plan, program)
-        program.refresh(frame, plan.geometry, knobs, params.detail, self._seeds)
+        program.refresh(plan.geometry, knobs, params.detail, self._seeds)
         program.run()
         return program
 
-    def _fetch(self, texture: Texture, plan: Plan, program: _Program) -> None:
+    def _fetch(self, texture: Texture, plan: Plan, program: Program) -> None:
         """The luma of `texture` to where the graph begins."""
         sampler, bridge = self._opened().sampler, self._bridged()
         sampler.draw(texture, plan.geometry, plan.canvas)
@@ -128,230 +249,78 @@ class GraphPipeline(Pipeline):
         return not self._apart
 
     def close(self) -> None:
+        self._preparer.close()
+        self._programs.clear()
+        self._current = None
         if self._bridge is not None:
             self._bridge.release()
             self._bridge = None
         super().close()
 
-    def _program(self, frame: Frame, plan: Plan, players: list[Player]) -> _Program:
-        """The program of this structure, of one player or of two that crossfade; captured when it is first met."""
-        geometry = plan.geometry
-        begin = None if plan.textured else (frame.size, geometry.into, geometry.flip)
-        end = None if plan.drawn else (plan.style, geometry.place, dry.as_it_is(frame, geometry))
-        key = (plan.canvas, plan.route, geometry.shown, begin, end, *(each.step for each in players))
+    # --- programs ----------------------------------------------------------------------------------------------------
+
+    def _program(self, plan: Plan, player: Player, params: Params) -> Program | None:
+        """The program of this structure, of one player or of two that crossfade; it is asked for if there is none."""
+        if self._current is not None and self._current[0] is plan and self._current[1] is self._before:
+            return self._current[2]  # a plan of another player is another plan
+        self._asked = plan.kind, params
+        players = [self._before, player] if self._before else [player]
+        if any(each.step is None for each in players):
+            return None  # an engine takes part that no graph can hold
+        if not self._made.empty():
+            self._collect()
+        memory = self._memory
+        assert memory is not None
+        key = _key(plan, players, memory)
         program = self._programs.pop(key, None)
         if program is None:
-            assert self._memory is not None
-            if len(self._programs) >= PROGRAMS:
-                self._programs.pop(next(iter(self._programs)))
-            program = _Program(frame, plan, players, self._memory, self.device)
+            if key not in self._wanted:
+                self._wanted.add(key)
+                self._preparer.ask(lambda: self._make(key, plan, players, memory), urgent=True)
+            return None
         self._programs[key] = program
+        self._current = plan, self._before, program
         return program
+
+    def _make(self, key: Key, plan: Plan, players: list[Player], memory: Memory) -> None:
+        """Capture a program and have its steps compiled afterwards. In a preparing thread."""
+        reason: RuntimeError | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                program = Program(plan, players, memory, self.device)
+                program.capture()
+            except RuntimeError as err:
+                reason = err
+                continue
+            self._made.put((key, program))
+            if self._fusing and not program.fused:
+                self._preparer.ask(functools.partial(self._fuse, program), urgent=False)
+            return
+        log.warning("no CUDA graph can be captured, such frames go step by step: %s", reason)
+
+    def _fuse(self, program: Program) -> None:
+        try:
+            program.fuse()
+        except RuntimeError as err:
+            log.warning("the steps round the generator run one by one: %s", err)
+
+    def _collect(self) -> None:
+        """Take what was prepared. No frame may be on its way."""
+        while not self._made.empty():
+            key, program = self._made.get()
+            if key not in self._programs and len(self._programs) >= PROGRAMS:
+                self._programs.pop(next(iter(self._programs)))
+            self._programs[key] = program
+            self._wanted.discard(key)
 
     def _new_output(self, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
         planes = blank(PixelFormat.UYVA, *size)
         return tuple(torch.from_numpy(plane).pin_memory().numpy() for plane in planes)
 
 
-class _Program:
-    """Fixed buffers on the GPU and the graph that goes from `source` to `out`."""
-
-    def __init__(
-        self,
-        frame: Frame,
-        plan: Plan,
-        players: list[Player],
-        memory: way.Memory,
-        device: torch.device,
-    ) -> None:
-        self._plan, self._memory = plan, memory
-        a, self._b = players[0].step, players[1].step if len(players) > 1 else None
-        assert a is not None
-        self._a: Play = a
-        self._sown = [each.seeds for each in players if each.seeds is not None]
-        geometry = plan.geometry
-        width, height = geometry.place[2:]
-        self.source = _Upload(_source_shape(frame, plan), device)
-        self._own_dry = plan.style.needs_dry and not plan.drawn and not dry.as_it_is(frame, geometry)
-        self._dry = _Upload((height, 2 * width), device) if self._own_dry else self.source
-        shown = geometry.shown[3], geometry.shown[2]
-        self.out = (
-            torch.empty(*shown, 4, dtype=torch.float16, device=device)
-            if plan.drawn
-            else torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
-        )
-        self._host_knobs = torch.zeros(len(KNOB_FIELDS) + SEEDS, pin_memory=True)
-        self._gpu_knobs = torch.zeros(len(KNOB_FIELDS) + SEEDS, device=device)
-        self._knobs = Knobs(**{name: self._gpu_knobs[i] for i, name in enumerate(KNOB_FIELDS)})
-        into = geometry.into
-        # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
-        self._rows = torch.zeros(into[3], frame.height, device=device, dtype=torch.float16)
-        self._columns = torch.zeros(into[2], _even(frame.width), device=device, dtype=torch.float16)
-        self._larger = (
-            compose.enlarging(shown, (height, width), plan.style.upscale, device),
-            compose.enlarging(shown, (height, width // 2), "bilinear", device),
-        )
-        shapes = detail_matrices(plan.canvas, MOST_CELLS, torch.device("cpu"), self._rank())
-        down_y, up_y, down_x, up_x = (torch.zeros_like(matrix, device=device) for matrix in shapes)
-        self._detail = down_y, up_y, down_x, up_x
-        self._taken: object = None
-        self._cells = 0.0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._device = device
-
-    def _rank(self) -> int:
-        """Room for the most cells along the longer side, both neighbours of a fraction of one."""
-        width, height = self._plan.canvas
-        most = max(condition.cells_of(height, width, MOST_CELLS))
-        return 2 * int(most) + 2
-
-    def send(self, frame: Frame, geometry: Geometry, buffers: Buffers, locked: _Locked) -> None:
-        """Upload a frame in host memory."""
-        self.source.send(_packed(frame, buffers), locked)
-        if self._own_dry:
-            self._dry.send(dry.dry_uyvy(frame, geometry, self._plan.style.standard, buffers), locked)
-
-    def refresh(self, frame: Frame, geometry: Geometry, knobs: Knobs, cells: float, seeds: Seeds) -> None:
-        """Upload what has changed of the numbers."""
-        if not self._plan.textured and geometry.taken != self._taken:
-            self._taken = geometry.taken
-            made = sample.matrices((_even(frame.width), frame.height), geometry.taken, geometry.into[2:], self._device)
-            _refill((self._rows, self._columns), made)
-        if cells != self._cells:
-            self._cells = cells
-            _refill(self._detail, detail_matrices(self._plan.canvas, cells, torch.device("cpu"), self._rank()))
-        numbers = [float(getattr(knobs, name)) for name in KNOB_FIELDS]
-        self._host_knobs.copy_(torch.tensor([*numbers, *seeds]))
-        self._gpu_knobs.copy_(self._host_knobs, non_blocking=True)
-
-    def run(self) -> None:
-        """Fill `out`; the first time the steps are warmed up and captured."""
-        if self._graph is None:
-            self._graph = self._capture()
-        self._graph.replay()
-
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        memory = (self._memory.luma, self._memory.levels, self._memory.picture)
-        kept = [tensor.clone() for tensor in memory]
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                self._steps()
-            # the loader may be compiling on the same GPU meanwhile
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                self._steps()
-            _refill(memory, kept)  # warming up was no frame
-        torch.cuda.current_stream(self._device).wait_stream(stream)
-        return graph
-
-    def _steps(self) -> None:
-        plan, geometry, knobs = self._plan, self._plan.geometry, self._knobs
-        luma = way.conditioned(self._sampled(), self._memory, knobs, self._detail, plan.route)
-        if plan.route.conditioned:
-            rgb = luma.expand(-1, 3, -1, -1)
-        else:
-            for seeds in self._sown:
-                seeds.copy_(self._gpu_knobs[-SEEDS:])
-            rgb = way.developed(way.imagined(luma, self._a, self._b, knobs), self._memory, knobs, plan.route)
-        x, y, width, height = geometry.shown
-        rgb = rgb[0, :, y : y + height, x : x + width]
-        if plan.drawn:
-            self.out.copy_(rgba_half(rgb))
-            return
-        under: Tensor | None = self._dry.there if plan.style.needs_dry else None
-        compose.paint(rgb, under, self.out, plan.style, knobs.mix, knobs.light, self._larger)
-
-    def _sampled(self) -> Tensor:
-        """``(1, 1, h, w)`` luma in 0…1."""
-        if self._plan.textured:
-            return unit(self.source.there)
-        luma = sample.unit_luma(sample.by_matrix(self.source.there[:, 1::2], self._rows, self._columns))
-        return sample.into_canvas(
-            sample.flip(luma, self._plan.geometry.flip), self._plan.geometry.into, self._plan.canvas
-        )
+def _key(plan: Plan, players: list[Player], memory: Memory) -> Key:
+    return id(memory), structure(plan), *(each.step for each in players)
 
 
-def _source_shape(frame: Frame, plan: Plan) -> tuple[int, int]:
-    """Of the bytes that the graph begins with: the canvas of a texture, or the frame as UYVY."""
-    return (plan.canvas[1], plan.canvas[0]) if plan.textured else (frame.height, 2 * _even(frame.width))
-
-
-def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
-    for buffer, value in zip(buffers, values, strict=True):
-        buffer.copy_(value)
-
-
-class _Locked:
-    """Host memory whose pages are locked, so that the GPU fetches it without a copy.
-
-    Only arrays on pages of their own (`frame.page_aligned`) are taken, and they are held until they are unlocked:
-    a page that is freed while it is locked, or locked twice, breaks every later call of CUDA.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, np.ndarray] = {}
-        self._works = True
-        weakref.finalize(self, _unlock, self._held)
-
-    def take(self, array: np.ndarray) -> bool:
-        """Whether `array` is locked now; it is locked when it is met for the first time."""
-        address = array.ctypes.data
-        held = self._held.get(address)
-        if held is not None and held.nbytes == array.nbytes:
-            return True
-        if not self._works or address % mmap.PAGESIZE or array.nbytes < SMALLEST or not array.flags.c_contiguous:
-            return False
-        if held is not None or len(self._held) >= LOCKED:
-            _unlock(self._held)
-        self._works = int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0
-        if self._works:
-            self._held[address] = array
-        else:  # a limit on locked memory; the error waits for the next launch, which clears it
-            with contextlib.suppress(RuntimeError):
-                torch.zeros(1, device="cuda")
-        return self._works
-
-
-def _unlock(held: dict[int, np.ndarray]) -> None:
-    for address in list(held):
-        torch.cuda.cudart().cudaHostUnregister(address)
-        del held[address]
-
-
-class _Upload:
-    """A tensor on the GPU and its page-locked twin on the host, for what isn't locked where it lies."""
-
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
-        self.there = torch.empty(shape, dtype=torch.uint8, device=device)
-        self._here: Tensor | None = None
-
-    def send(self, array: np.ndarray, locked: _Locked) -> None:
-        """On the current stream; the former `send` must have arrived (each frame ends with a synchronisation)."""
-        source = torch.from_numpy(array)
-        if not locked.take(array):
-            self._here = torch.empty_like(source, pin_memory=True) if self._here is None else self._here
-            source = self._here.copy_(source)
-        self.there.copy_(source, non_blocking=True)
-
-
-def _packed(frame: Frame, buffers: Buffers) -> np.ndarray:
-    """The frame (but for an odd last column) as UYVY bytes whose luma is what `sample` takes.
-
-    They are its own where it is packed so, and converted on the host where not.
-    """
-    rect = (0, 0, _even(frame.width), frame.height)
-    whole = (0.0, 0.0, float(rect[2]), float(rect[3]))
-    standard = "bt709" if frame.format.is_rgb else standard_for(*frame.size)
-    geometry = Geometry(whole, rect, rect, whole, rect, (False, False))
-    packed = dry.dry_uyvy(frame, geometry, standard, buffers, "packed")
-    if packed.flags.c_contiguous and packed.flags.writeable:
-        return packed
-    staged = buffers("packed", packed.shape)  # torch takes no array that is read-only
-    np.copyto(staged, packed)
-    return staged
-
-
-def _even(width: int) -> int:
-    return max(width // 2 * 2, 2)
+def _steps(program: Program) -> set[object]:
+    return {each.step for each in program.players}

@@ -313,6 +313,8 @@ def _steps(loaded: Loaded, device: torch.device, params: Params) -> list[float]:
         begin = time.perf_counter()
         pipeline.step(frames[number % 4], params, number / 30)
         times.append((time.perf_counter() - begin) * 1e3)
+        pipeline.settle()
+    pipeline.close()
     return times[10:]
 
 

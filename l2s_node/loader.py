@@ -173,19 +173,21 @@ class Loader:
             self.failed.put((None, f"no world can play here: {err}; install l2s-node again"))
             return
         log.info("device: %s (%s)", device, reason)
-        self.pipeline.put(create(device, self._config.output_size))
+        pipeline = create(device, self._config.output_size)
+        self.pipeline.put(pipeline)
         while not self._stop.is_set():
             request = self._requests.take(timeout=1.0)
             if request is not None:
-                self._load(request, device)
+                self._load(request, device, pipeline)
 
-    def _load(self, request: Request, device: torch.device) -> None:
+    def _load(self, request: Request, device: torch.device, pipeline: Pipeline) -> None:
         start = time.monotonic()
         try:
             for loaded in load(request, self._config, device, self._shelf):
                 if self._stop.is_set():
                     loaded.close()
                     return
+                pipeline.prepare(loaded.player)
                 canvas = "{}x{}".format(*loaded.player.canvas)
                 took = time.monotonic() - start
                 log.info("%s is ready on %s, canvas %s, after %.1f s", request.name, loaded.engine, canvas, took)
@@ -283,8 +285,7 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
     def build(name: str, kept: Prebuilt) -> tuple[Engine, str]:
         draw_field(weights(), card, canvas)
         engine, reason = engines.build(name, weights(), card, shape, device, "auto", kept)
-        if device.type != "cuda":  # there it is captured on the frame loop's stream, by its first call
-            engine(torch.zeros(shape, device=device))
+        engine(torch.zeros(shape, device=device))  # the first call captures or warms up
         return engine, reason
 
     def on_shelf(name: str, kept: Prebuilt) -> Loaded:

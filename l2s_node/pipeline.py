@@ -70,18 +70,30 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """What of a frame decides how it is treated: size (width, height), format, and whether it is a texture."""
+
+    size: tuple[int, int]
+    format: PixelFormat
+    textured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything about a frame that only changes when a size or a structural knob changes."""
 
+    kind: Kind
     canvas: tuple[int, int]
     output: tuple[int, int]
     geometry: Geometry
     style: Style
     route: Route
-    textured: bool = False
-    """The frame is a texture."""
     drawn: bool = False
     """The output is composed in OpenGL."""
+
+    @property
+    def textured(self) -> bool:
+        return self.kind.textured
 
 
 class Pipeline:
@@ -106,6 +118,7 @@ class Pipeline:
         self._memory: Memory | None = None
         self._held: Frame | None = None
         self._shown: tuple[tuple[int, int], Params] | None = None
+        self._planned: tuple[tuple[object, ...], Plan] | None = None
         self._number = 0
         self._outputs: list[Output] = []
         self._buffers = Buffers()
@@ -119,8 +132,18 @@ class Pipeline:
         self._before = self._fading(player.canvas, now)
         self._fade_start = now
         if self._memory is None or self.player is None or self.player.canvas != player.canvas:
-            self._memory = Memory(player.canvas, self.device)
+            self._memory = self._memory_for(player.canvas)
         self.player = player
+        self._planned = None
+
+    def prepare(self, player: Player) -> None:
+        """Get ready what a change to `player` will take. From any thread, before `use`; it may take seconds."""
+
+    def settle(self) -> None:
+        """Wait until everything that was asked for is prepared; for measurements and tests."""
+
+    def _memory_for(self, canvas: tuple[int, int]) -> Memory:
+        return Memory(canvas, self.device)
 
     @property
     def crossfading(self) -> bool:
@@ -287,8 +310,21 @@ class Pipeline:
         return solve(frame, canvas, output, params.framing, params.zoom, pan, flip)
 
     def _plan(self, frame: Frame, params: Params) -> Plan:
-        output = self.output_size or _even(frame.size)
-        canvas = self.player.canvas if self.player else output
+        """The plan of the frame before, as long as nothing that decides on it changes."""
+        given = (
+            frame.size, frame.format, frame.texture is None, self._before is None, self.textures,
+            params.show, params.mix < 1, params.blend, params.upscale, params.fade > 0, params.auto_levels > 0,
+            params.feedback > 0, params.framing, params.zoom, params.pan_x, params.pan_y, params.flip_x, params.flip_y,
+        )  # fmt: skip
+        if self._planned is None or self._planned[0] != given:
+            kind = Kind(frame.size, frame.format, frame.texture is not None)
+            canvas = self.player.canvas if self.player else None
+            self._planned = given, self._plan_of(kind, params, canvas, self._before is not None)
+        return self._planned[1]
+
+    def _plan_of(self, kind: Kind, params: Params, canvas: tuple[int, int] | None, crossfade: bool) -> Plan:
+        """The plan of a frame for a player on `canvas`; None where there is no player."""
+        output = self.output_size or _even(kind.size)
         plain = params.show == "conditioned"
         mixed = not plain and (params.mix < 1 or params.blend != "normal")
         split = params.show == "split"
@@ -296,13 +332,14 @@ class Pipeline:
         route = Route(
             auto_levels=params.auto_levels > 0,
             feedback=params.feedback > 0,
-            crossfade=self._before is not None,
+            crossfade=crossfade,
             conditioned=plain,
         )
-        textured = frame.texture is not None
-        through = style.needs_dry or frame.format.has_alpha or self.player is None or params.show == "input"
-        geometry = self._geometry(frame.size, params, canvas)
-        return Plan(canvas, output, geometry, style, route, textured, self.textures or (textured and through))
+        through = style.needs_dry or kind.format.has_alpha or canvas is None or params.show == "input"
+        canvas = canvas or output
+        geometry = self._geometry(kind.size, params, canvas)
+        drawn = self.textures or (kind.textured and through)
+        return Plan(kind, canvas, output, geometry, style, route, drawn)
 
     # --- what goes out -----------------------------------------------------------------------------------------------
 

@@ -66,10 +66,10 @@ class Stage:
     def close(self) -> None:
         """Join the loader, release every world."""
         self._loader.close()
+        if self.pipeline is not None:
+            self.pipeline.close()  # first: what it still prepares plays the worlds
         for loaded in [*self._retired, *([self.playing] if self.playing else [])]:
             loaded.close()
-        if self.pipeline is not None:
-            self.pipeline.close()
 
     def _ask(self, wanted: Request) -> None:
         """Ask once for another world or size, or for another canvas where the input's shape wants one."""

@@ -39,7 +39,7 @@ STAGES: Sequence[tuple[str, str, Name]] = (
     ("channel", "Channel._send", "send"),
     ("channel", "Channel._account", "account"),
     ("outlet", "Outlet.taken", "as the sink takes it"),
-    ("loader", "Loader._load", lambda loader, request, device: f"load {request.name}"),
+    ("loader", "Loader._load", lambda loader, request, *_: f"load {request.name}"),
     ("control.osc", "OscServer._handle", "OSC in"),
     ("control.osc", "OscServer._publish", "OSC out"),
 )
@@ -55,8 +55,8 @@ TORCH_STAGES: Sequence[tuple[str, str, Name]] = (
     ("picture.dry", "dry_uyvy", "input for the mix"),
     ("picture.gl", "Sampler.draw", "sample in OpenGL"),
     ("picture.gl", "Sampler.take", "wait for OpenGL's sample"),
-    ("cuda_graph", "_Program.send", "upload"),
-    ("cuda_graph", "_Program.run", "graph: sample to compose"),
+    ("cuda_program", "Program.send", "upload"),
+    ("cuda_program", "Program.run", "graph: sample to compose"),
     ("models.engines", "build", lambda name, *_: f"build {name}"),
 )
 """The same for what imports torch: wrapped in ``l2s-load`` once that is done, before the pipeline is made."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from pictures import gradient, knobs, noise, tint
 from pictures import one_thread as one_thread
 
 from l2s_node.cuda_graph import PROGRAMS, GraphPipeline
+from l2s_node.cuda_program import FUSING, Program
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.params import BLENDS
 from l2s_node.pipeline import Pipeline, Player
@@ -23,11 +26,11 @@ FORMATS = list(PixelFormat)
 
 
 class Both:
-    """The same frames and knobs through both pipelines."""
+    """The same frames and knobs through both pipelines; what one frame asks for is there for the next one."""
 
-    def __init__(self, output: tuple[int, int] | None = None) -> None:
+    def __init__(self, output: tuple[int, int] | None = None, *, fuse: bool = False) -> None:
         self.cpu = Pipeline(output_size=output)
-        self.gpu = GraphPipeline(torch.device("cuda"), output)
+        self.gpu = GraphPipeline(torch.device("cuda"), output, fuse=fuse)
         self.now = 0.0
 
     def use(self, play=tint, canvas: tuple[int, int] = (96, 64)) -> None:
@@ -40,6 +43,7 @@ class Both:
         self.now += 1 / 30
         params = knobs(**values)
         a, b = self.cpu.step(frame, params, self.now), self.gpu.step(frame, params, self.now)
+        self.gpu.settle()
         assert (a.format, a.size, a.number) == (b.format, b.size, b.number)
         return b, max(int(np.abs(p.astype(int) - q).max()) for p, q in zip(a.planes, b.planes, strict=True))
 
@@ -101,7 +105,8 @@ def test_another_size_goes_out(fmt: PixelFormat, output: tuple[int, int]) -> Non
 
 def test_knobs_that_move_need_no_new_graph(both: Both) -> None:
     frame = noise(PixelFormat.UYVY, SIZE, smooth=4)
-    both.step(frame, zoom=1.1, mix=0.5, detail=7)
+    for _ in range(2):
+        both.step(frame, zoom=1.1, mix=0.5, detail=7)
     graphs = len(both.gpu._programs)
     for i in range(20):
         wave = i / 20
@@ -113,7 +118,71 @@ def test_knobs_that_move_need_no_new_graph(both: Both) -> None:
             "gamma": 0.5 + wave,
         }
         assert both.step(frame, **values, saturation=2 * wave, brightness=wave / 4)[1] <= 3, i
-    assert len(both.gpu._programs) == graphs
+    assert len(both.gpu._programs) == graphs == 1
+
+
+@pytest.fixture
+def captures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads in which a program was captured."""
+    threads: list[str] = []
+    capture = Program.capture
+
+    def counting(program: Program) -> None:
+        threads.append(threading.current_thread().name)
+        capture(program)
+
+    monkeypatch.setattr(Program, "capture", counting)
+    return threads
+
+
+def test_a_new_structure_is_captured_beside_the_loop_and_taken_later(both: Both, captures: list[str]) -> None:
+    frame = noise(PixelFormat.UYVY, SIZE, smooth=4)
+    for _ in range(3):
+        both.step(frame)
+    assert captures == ["l2s-graph"] and both.gpu._current is not None
+    go, prepare = threading.Event(), both.gpu._preparer.ask
+    prepare(lambda: assert_set(go), urgent=True)  # busy for as long as we want
+    for i in range(5):
+        both.now += 1 / 30
+        a, b = (each.step(frame, knobs(blend="screen", mix=0.5), both.now) for each in (both.cpu, both.gpu))
+        assert int(np.abs(a.planes[0].astype(int) - b.planes[0]).max()) <= 3, i
+    assert len(captures) == 1 and both.gpu.crossfading  # nobody may close what is still warmed up with
+    go.set()
+    both.gpu.settle()
+    for i in range(3):
+        assert both.step(frame, blend="screen", mix=0.5 + i / 10)[1] <= 3, i
+    assert captures == ["l2s-graph"] * 2 and len(both.gpu._programs) == 2 and not both.gpu.crossfading
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(30)
+
+
+def test_a_world_that_was_prepared_plays_from_its_first_frame_on(both: Both, captures: list[str]) -> None:
+    frame = noise(PixelFormat.UYVY, SIZE, smooth=4)
+    for _ in range(3):
+        both.step(frame)
+    for canvas in ((96, 64), (64, 64)):
+        player = Player("next", gradient, canvas, gradient)
+        both.gpu.prepare(player)
+        before = len(captures)
+        both.use(gradient, canvas)
+        for i in range(12):
+            assert both.step(frame, crossfade=0.2)[1] <= 3, i
+        if canvas == (96, 64):  # on another canvas what fades out is a still, which nobody could prepare
+            assert len(captures) == before == 3
+        both.use(tint, (96, 64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [{}, {"blend": "screen", "mix": 0.5, "show": "split"}, {"feedback": 0.6}], ids=str)
+def test_compiled_steps_show_the_same(values: dict[str, object]) -> None:
+    both = Both(fuse=True)
+    both.use()
+    for i in range(6):
+        assert both.step(noise(PixelFormat.UYVY, SIZE, seed=i, smooth=4), **values)[1] <= 3, i
+    program = next(iter(both.gpu._programs.values()))
+    assert FUSING.of(program.plan) is not None, "torch.compile can't compile the steps here: see the log"
 
 
 def test_graphs_are_captured_in_the_middle_of_what_is_remembered(both: Both) -> None:

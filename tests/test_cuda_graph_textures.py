@@ -40,7 +40,7 @@ def gl() -> Iterator[GL]:
 
 @pytest.fixture(params=[False, True], ids=["within", "through the host"])
 def gpu(gl: GL, request: pytest.FixtureRequest) -> Iterator[GraphPipeline]:
-    made = GraphPipeline(torch.device("cuda"))
+    made = GraphPipeline(torch.device("cuda"), fuse=False)
     made._apart = request.param
     yield made
     made.close()
@@ -75,6 +75,7 @@ def test_every_kind_of_knob(gl: GL, gpu: GraphPipeline, values: dict[str, object
     for i in range(5):
         frame, now = muted_frame(i), (i + 1) / 30
         a, b = cpu.step(frame, knobs(**values), now), gpu.step(as_texture(frame), knobs(**values), now)
+        gpu.settle()
         seen = shown(gpu, b)
         assert apart(packed(seen), a.planes[0]) <= 4 and apart(seen[..., 3], a.planes[1]) <= 2, i
     used = gpu._bridge is not None
@@ -88,11 +89,13 @@ def test_in_as_a_texture_and_out_as_bytes_and_the_other_way_round(gl: GL, gpu: G
     for i in range(4):
         frame = dataclasses.replace(muted_frame(i, (192 + 64 * (i // 2), 128)), format=PixelFormat.RGBX)
         a, b = cpu.step(frame, knobs(), i / 30), gpu.step(as_texture(frame), knobs(), i / 30)
+        gpu.settle()
         assert b.texture is None and apart(a.planes[0], b.planes[0]) <= 3
     gpu.textures = True
     for i in range(4):
         frame = muted_frame(i, (192 + 64 * (i // 2), 128))
         a, b = cpu.step(frame, knobs(mix=0.5), 1 + i / 30), gpu.step(frame, knobs(mix=0.5), 1 + i / 30)
+        gpu.settle()
         assert apart(packed(shown(gpu, b)), a.planes[0]) <= 4
 
 
@@ -102,4 +105,5 @@ def test_another_size_comes_in_without_a_new_graph(gl: GL, gpu: GraphPipeline) -
     gpu.use(Player("muted", muted, (96, 64), muted), 0.0)
     for i in range(6):
         gpu.step(as_texture(muted_frame(i, (SIZE[0] + 96 * (i // 2), SIZE[1] + 64 * (i // 2)))), knobs(), i / 30)
+        gpu.settle()
     assert len(gpu._programs) == 1

@@ -80,7 +80,10 @@ def steps(
     pipeline = Pipeline(device) if plain else create(device)
     with closing(player), closing(pipeline):
         pipeline.use(Player.of("random", player, canvas), 0.0)
-        return timed(_stepping(pipeline, case.frame), budget, most), f"{player.name} {player.precision}", canvas
+        step = _stepping(pipeline, case.frame)
+        step()  # what it meets is prepared now
+        pipeline.settle()
+        return timed(step, budget, most), f"{player.name} {player.precision}", canvas
 
 
 def _stepping(pipeline: Pipeline, size: tuple[int, int]) -> Callable[[], object]:

@@ -102,6 +102,8 @@ def _rounds(pipelines: list[Pipeline], seconds: float) -> list[float]:
     times: list[float] = []
     for number in range(2):
         _round(pipelines, frames, number)
+        for pipeline in pipelines:
+            pipeline.settle()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         start = time.perf_counter()

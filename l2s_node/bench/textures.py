@@ -129,6 +129,8 @@ def _steps(gl: GL, task: Task, frame: Frame, apart: bool) -> tuple[list[float], 
             pipeline.step(frame, params, next(now))
             gl.wait()
 
+        step()  # what it meets is prepared now
+        pipeline.settle()
         times = timed(step)
         way = "host memory" if pipeline._apart else "within the GPU"  # type: ignore[attr-defined]
     return times, f"{engine.name} {engine.precision}, {way}"

@@ -21,6 +21,30 @@ def standard_for(width: int, height: int) -> str:
 CPU = torch.device("cpu")
 
 
+Rows = tuple[tuple[float, float, float], ...]
+OFFSET = (16.0, 128.0, 128.0)
+
+
+def _forth(standard: str) -> Rows:
+    """The matrix of `to_bytes`."""
+    kr, kb = KR_KB[standard]
+    kg = 1 - kr - kb
+    blue, red = 224 / (2 * (1 - kb)), 224 / (2 * (1 - kr))
+    return (
+        (219 * kr, 219 * kg, 219 * kb),
+        (-blue * kr, -blue * kg, blue * (1 - kb)),
+        (red * (1 - kr), -red * kg, -red * kb),
+    )
+
+
+def _back(standard: str) -> Rows:
+    """The inverse of `_forth`."""
+    kr, kb = KR_KB[standard]
+    kg = 1 - kr - kb
+    blue, red = 2 * (1 - kb) / 224, 2 * (1 - kr) / 224
+    return (1 / 219, 0.0, red), (1 / 219, -kb * blue / kg, -kr * red / kg), (1 / 219, blue, 0.0)
+
+
 @functools.lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def to_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
@@ -28,30 +52,34 @@ def to_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tensor]
 
     Kept on `device`, because a captured graph may not upload anything.
     """
-    kr, kb = KR_KB[standard]
-    kg = 1 - kr - kb
-    luma = torch.tensor([kr, kg, kb], dtype=torch.float64)
-    blue = (torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64) - luma) / (2 * (1 - kb))
-    red = (torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64) - luma) / (2 * (1 - kr))
-    matrix = torch.stack([luma * 219, blue * 224, red * 224])
-    return matrix.float().to(device), torch.tensor([16.0, 128.0, 128.0], device=device).view(3, 1, 1)
+    return torch.tensor(_forth(standard), device=device), torch.tensor(OFFSET, device=device).view(3, 1, 1)
 
 
 @functools.lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def from_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """(matrix ``(3, 3)``, offset ``(3, 1, 1)``): ``matrix @ (yuv - offset)`` = RGB 0…1."""
-    matrix, _ = to_bytes(standard)
-    return torch.linalg.inv(matrix.double()).float().to(device), to_bytes(standard, device)[1]
+    return torch.tensor(_back(standard), device=device), to_bytes(standard, device)[1]
 
 
 def rgb_to_yuv(rgb: Tensor, standard: str) -> Tensor:
     """``(3, h, w)`` RGB 0…1 to ``(3, h, w)`` float Y'CbCr in byte scale."""
+    if torch.compiler.is_compiling():
+        return torch.stack([_sum(row, rgb) + at for row, at in zip(_forth(standard), OFFSET, strict=True)])
     matrix, offset = to_bytes(standard, rgb.device)
     return (matrix @ rgb.flatten(1)).view_as(rgb) + offset
 
 
 def yuv_to_rgb(yuv: Tensor, standard: str) -> Tensor:
     """``(3, h, w)`` float Y'CbCr in byte scale to ``(3, h, w)`` RGB, clamped to 0…1."""
+    if torch.compiler.is_compiling():
+        apart = torch.stack([yuv[i] - at for i, at in enumerate(OFFSET)])
+        return torch.stack([_sum(row, apart) for row in _back(standard)]).clamp(0, 1)
     matrix, offset = from_bytes(standard, yuv.device)
     return (matrix @ (yuv - offset).flatten(1)).view_as(yuv).clamp(0, 1)
+
+
+def _sum(weights: tuple[float, ...], planes: Tensor) -> Tensor:
+    """The weighted sum of planes, spelled out: a compiler makes one kernel of it and its neighbours."""
+    first, second, third = weights
+    return planes[0] * first + planes[1] * second + planes[2] * third

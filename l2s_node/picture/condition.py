@@ -43,6 +43,9 @@ def check(recorded: Mapping[str, Any]) -> None:
 
 def luma_of(rgb: Tensor) -> Tensor:
     """``(n, 3, h, w)`` RGB to ``(n, 1, h, w)`` luma, in the range that came in (BT.709 weights)."""
+    if torch.compiler.is_compiling():  # spelled out: no table to look up, one kernel with its neighbours
+        red, green, blue = LUMA_WEIGHTS
+        return rgb[:, :1] * red + rgb[:, 1:2] * green + rgb[:, 2:] * blue
     return (rgb * _weights(rgb.device, rgb.dtype)).sum(1, keepdim=True)
 
 

@@ -169,10 +169,19 @@ def conditioned(luma: Tensor, memory: Memory, knobs: Knobs, detail: Detail, rout
 
 def imagined(luma: Tensor, a: Play, b: Play | None, knobs: Knobs) -> Tensor:
     """``(1, 3, h, w)`` RGB in 0…1 from the conditioned luma; with `b`, `a` fades over to it."""
-    x = torch.mul(luma, 2).sub_(1)
-    picture = a(x)
-    if b is not None:
-        picture = torch.lerp(picture, b(x), knobs.crossfade)
+    x = asked(luma)
+    return answered(a(x), b(x) if b is not None else None, knobs)
+
+
+def asked(luma: Tensor) -> Tensor:
+    """What a generator is given, in -1…1."""
+    return torch.mul(luma, 2).sub_(1)
+
+
+def answered(picture: Tensor, other: Tensor | None, knobs: Knobs) -> Tensor:
+    """``(1, 3, h, w)`` RGB in 0…1 of what one generator gave, or two between which it fades."""
+    if other is not None:
+        picture = torch.lerp(picture, other, knobs.crossfade)
     rgb = torch.mul(picture, 0.5).add_(0.5)  # of its own: what a generator returns may be its buffer
     return rgb.nan_to_num_(0.5, 1.0, 0.0)  # one broken picture must not stay in the memory for good
 

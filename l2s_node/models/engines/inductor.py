@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from l2s_node.errors import EngineError
 from l2s_node.models.engines.base import NOT_KEPT, PRECISIONS, READY, Shape, pick_precision, prepared, seeds_of
+from l2s_node.models.engines.capture import CAPTURING, captured
 from l2s_node.models.gemm import as_products
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Slot
@@ -145,10 +146,10 @@ class _Inductor:
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream):
+        with CAPTURING, torch.cuda.stream(stream):
             for _ in range(3):
                 self.step(self._input)
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            with captured(graph):
                 self._output.copy_(self.step(self._input))
         torch.cuda.current_stream(self.device).wait_stream(stream)
         return graph

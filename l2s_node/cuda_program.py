@@ -1,0 +1,417 @@
+"""Program: fixed buffers on the GPU, and the graph that takes a frame of one structure from its bytes to those shown.
+
+`before` and `after` are the steps round the generator. They are captured as they are, or as `fused` compiles them: the
+same definitions (`way`, `sample`, `compose`), in fewer kernels.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import operator
+import types
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l2s_node.frame import Frame
+from l2s_node.models.engines import inductor
+from l2s_node.models.engines.capture import CAPTURING, captured
+from l2s_node.models.pix2pix import SEEDS
+from l2s_node.params import KNOB
+from l2s_node.picture import compose, condition, dry, sample, way
+from l2s_node.picture.buffers import Buffers
+from l2s_node.picture.colour import standard_for
+from l2s_node.picture.geometry import Geometry
+from l2s_node.picture.gl import rgba_half, unit
+from l2s_node.picture.way import KNOB_FIELDS, Detail, Knobs, Memory, Play, Seeds
+from l2s_node.pipeline import Plan, Player, detail_matrices
+
+log = logging.getLogger(__name__)
+
+MOST_CELLS = KNOB["detail"].high
+LOCKED = 16
+"""Frames whose pages are locked at a time; rooms rotate through three."""
+SMALLEST = 1 << 18
+"""Bytes that are worth locking."""
+NUMBERS = operator.attrgetter(*KNOB_FIELDS)
+REST = (*NUMBERS(Knobs()), 1.0, 0.0, 0.0, 0.0)
+"""Numbers to warm up with."""
+FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
+"""What torch raises that can't compile something."""
+
+Matrices = tuple[Tensor, Tensor]
+Before = Callable[[Tensor, Matrices, Detail, Tensor, Memory], Tensor]
+"""(source, rows and columns, detail, numbers, memory) to what the generator is given."""
+After = Callable[[Tensor, "Tensor | None", Tensor, Memory, "Tensor | None", tuple[Matrices, Matrices], Tensor], None]
+"""Fills the last of (picture, the other one of a crossfade, numbers, memory, dry, enlarging, out)."""
+Steps = tuple[Before, After]
+
+
+def structure(plan: Plan) -> tuple[object, ...]:
+    """What a program holds for, but for its players."""
+    geometry = plan.geometry
+    begin = None if plan.textured else (plan.kind.size, geometry.into, geometry.flip)
+    end = None if plan.drawn else (plan.style, geometry.place, _own_dry(plan))
+    return plan.canvas, plan.route, geometry.shown, begin, end
+
+
+def steps(plan: Plan) -> Steps:
+    """The steps of a structure round the generator."""
+    route, style, geometry, canvas = plan.route, plan.style, plan.geometry, plan.canvas
+    textured, drawn = plan.textured, plan.drawn
+    x, y, width, height = geometry.shown
+    flip, into = geometry.flip, geometry.into
+
+    def before(source: Tensor, taken: Matrices, detail: Detail, numbers: Tensor, memory: Memory) -> Tensor:
+        if textured:
+            luma = unit(source)
+        else:
+            luma = sample.unit_luma(sample.by_matrix(source[:, 1::2], *taken))
+            luma = sample.into_canvas(sample.flip(luma, flip), into, canvas)
+        luma = way.conditioned(luma, memory, _knobs(numbers), detail, route)
+        return luma if route.conditioned else way.asked(luma)
+
+    def after(
+        picture: Tensor,
+        other: Tensor | None,
+        numbers: Tensor,
+        memory: Memory,
+        under: Tensor | None,
+        larger: tuple[Matrices, Matrices],
+        out: Tensor,
+    ) -> None:
+        knobs = _knobs(numbers)
+        if route.conditioned:
+            rgb = picture.expand(-1, 3, -1, -1)
+        else:
+            rgb = way.developed(way.answered(picture, other, knobs), memory, knobs, route)
+        rgb = rgb[0, :, y : y + height, x : x + width]
+        if drawn:
+            out.copy_(rgba_half(rgb))
+        else:
+            compose.paint(rgb, under, out, style, knobs.mix, knobs.light, larger)
+
+    return before, after
+
+
+def _knobs(numbers: Tensor) -> Knobs:
+    return Knobs(*numbers[: len(KNOB_FIELDS)].unbind())
+
+
+def fused(plan: Plan, backend: str = "inductor", options: inductor.Options | None = None) -> Steps:
+    """`steps` that are compiled by their first call (seconds); its errors are `FAULTS`."""
+    before, after = (_compiled(each, backend, options) for each in steps(plan))
+    return before, after
+
+
+def _compiled(function: Any, backend: str, options: inductor.Options | None) -> Any:
+    """torch counts recompilations per code object and gives up after eight: each gets a code object of its own."""
+    code = function.__code__.replace()
+    fresh = types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    return torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True, options=options or None)
+
+
+class Fusing:
+    """Compiled steps by structure: channels and worlds on canvases of one size share them.
+
+    Used by preparing threads, one at a time (they hold `CAPTURING`).
+    """
+
+    MOST = 32
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[object, ...], Steps] = {}
+        self._said = False
+
+    def of(self, plan: Plan) -> Steps | None:
+        """Those that are compiled already."""
+        return self._made.get(structure(plan))
+
+    def forget(self, plan: Plan) -> None:
+        """They don't do for every player."""
+        self._made.pop(structure(plan), None)
+
+    def build(self, plan: Plan, run: Callable[[Steps], None]) -> Steps | None:
+        """Compiled steps, which `run` has called; None where they can't be compiled, which is said once."""
+        known = self.of(plan)
+        if known is not None:
+            return known
+        reason = inductor.missing()
+        for options in ({}, inductor.REALIZED) if reason is None else ():
+            made = fused(plan, options=options)
+            try:
+                run(made)
+            except FAULTS as err:
+                reason = (str(err).strip().splitlines() or [type(err).__name__])[0]
+                continue
+            if len(self._made) >= self.MOST:
+                self._made.pop(next(iter(self._made)))
+            self._made[structure(plan)] = made
+            return made
+        if not self._said:
+            self._said = True
+            log.warning("the steps round the generator run one by one: %s", reason)
+        return None
+
+
+FUSING = Fusing()
+
+
+class Program:
+    """Fixed buffers on the GPU and the graph that goes from `source` to `out`.
+
+    Made and captured in a preparing thread; `send`, `refresh` and `run` are for the frame loop alone.
+
+    Attributes:
+        source: what the graph begins with.
+        out: what it ends with.
+        fused: `capture` took compiled steps.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, plan: Plan, players: list[Player], memory: Memory, device: torch.device) -> None:
+        self.plan, self.players, self.memory = plan, players, memory
+        a, self._b = players[0].step, players[1].step if len(players) > 1 else None
+        assert a is not None
+        self._a: Play = a
+        self._device = device
+        self._sown = [each.seeds for each in players if each.seeds is not None]
+        geometry = plan.geometry
+        width, height = geometry.place[2:]
+        self.source = Upload(_source_shape(plan), device)
+        self._own_dry = _own_dry(plan)
+        self._dry = Upload((height, 2 * width), device) if self._own_dry else self.source
+        shown = geometry.shown[3], geometry.shown[2]
+        self.out = (
+            torch.empty(*shown, 4, dtype=torch.float16, device=device)
+            if plan.drawn
+            else torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
+        )
+        self._here = torch.tensor(REST).pin_memory()
+        self._written = self._here.numpy()
+        self._numbers = torch.tensor(REST, device=device)
+        into = geometry.into
+        # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
+        self._taking = (
+            torch.zeros(into[3], plan.kind.size[1], device=device, dtype=torch.float16),
+            torch.zeros(into[2], _even(plan.kind.size[0]), device=device, dtype=torch.float16),
+        )
+        self._larger = (
+            compose.enlarging(shown, (height, width), plan.style.upscale, device),
+            compose.enlarging(shown, (height, width // 2), "bilinear", device),
+        )
+        shapes = detail_matrices(plan.canvas, MOST_CELLS, torch.device("cpu"), self._rank())
+        down_y, up_y, down_x, up_x = (torch.zeros_like(matrix, device=device) for matrix in shapes)
+        self._detail = down_y, up_y, down_x, up_x
+        self.fused = False
+        self._taken: object = None
+        self._cells = 0.0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._better: torch.cuda.CUDAGraph | None = None
+
+    def _rank(self) -> int:
+        """Room for the most cells along the longer side, both neighbours of a fraction of one."""
+        width, height = self.plan.canvas
+        most = max(condition.cells_of(height, width, MOST_CELLS))
+        return 2 * int(most) + 2
+
+    # --- in a preparing thread ---------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def capture(self) -> None:
+        """Capture the steps, compiled ones where they are there already.
+
+        Raises:
+            RuntimeError: CUDA can't, or another thread disturbed it.
+        """
+        with CAPTURING:
+            made = FUSING.of(self.plan)
+            if made is not None:
+                try:
+                    self._graph, self.fused = self._captured(made), True
+                    return
+                except FAULTS:  # these players' pictures lie otherwise in memory, and torch compiles no more
+                    FUSING.forget(self.plan)
+            self._graph = self._captured(steps(self.plan))
+
+    @torch.inference_mode()
+    def fuse(self) -> None:
+        """Compile the steps and capture them anew, for the next `run`.
+
+        Raises:
+            RuntimeError: CUDA can't, or another thread disturbed it.
+        """
+        with CAPTURING:
+            made = FUSING.build(self.plan, self._tried)
+            if made is not None:
+                self._better = self._captured(made)
+
+    def _tried(self, made: Steps) -> None:
+        stream = torch.cuda.Stream(self._device)
+        stream.wait_stream(torch.cuda.default_stream(self._device))
+        with torch.cuda.stream(stream):
+            self._take(made, self._spare(), torch.empty_like(self.out))
+        stream.synchronize()
+
+    def _spare(self) -> Memory:
+        """Warming up is no frame, and the loop may be playing one: it has a memory and an `out` of its own.
+
+        They are of the same kind as those of the frames, because torch compiles for the kind.
+        """
+        with torch.inference_mode(False):
+            return Memory(self.plan.canvas, self._device)
+
+    def _captured(self, made: Steps) -> torch.cuda.CUDAGraph:
+        stream = torch.cuda.Stream(self._device)
+        stream.wait_stream(torch.cuda.default_stream(self._device))  # the buffers are filled there
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(stream):
+            spare, out = self._spare(), torch.empty_like(self.out)
+            for _ in range(2):
+                self._take(made, spare, out)
+            stream.synchronize()
+            with captured(graph):
+                self._numbers.copy_(self._here, non_blocking=True)
+                for seeds in self._sown:
+                    seeds.copy_(self._numbers[-SEEDS:])
+                self._take(made, self.memory, self.out)
+        return graph
+
+    def _take(self, made: Steps, memory: Memory, out: Tensor) -> None:
+        before, after = made
+        x = before(self.source.there, self._taking, self._detail, self._numbers, memory)
+        picture, other = x, None
+        if not self.plan.route.conditioned:
+            picture = self._a(x)
+            if self._b is not None:
+                picture = picture.clone()  # two worlds may share what they return
+                other = self._b(x)
+        under = self._dry.there if self.plan.style.needs_dry and not self.plan.drawn else None
+        after(picture, other, self._numbers, memory, under, self._larger, out)
+
+    # --- in the frame loop -------------------------------------------------------------------------------------------
+
+    def send(self, frame: Frame, geometry: Geometry, buffers: Buffers, locked: Locked) -> None:
+        """Upload a frame in host memory."""
+        self.source.send(packed(frame, buffers), locked)
+        if self._own_dry:
+            self._dry.send(dry.dry_uyvy(frame, geometry, self.plan.style.standard, buffers), locked)
+
+    def refresh(self, geometry: Geometry, knobs: Knobs, cells: float, seeds: Seeds) -> None:
+        """Write what has changed of the numbers; the graph fetches them. The former `run` must be over."""
+        if not self.plan.textured and geometry.taken != self._taken:
+            self._taken = geometry.taken
+            width, height = self.plan.kind.size
+            made = sample.matrices((_even(width), height), geometry.taken, geometry.into[2:], self._device)
+            _refill(self._taking, made)
+        if cells != self._cells:
+            self._cells = cells
+            _refill(self._detail, detail_matrices(self.plan.canvas, cells, torch.device("cpu"), self._rank()))
+        self._written[:] = (*NUMBERS(knobs), *seeds)
+
+    def run(self) -> None:
+        """Fill `out`, on the current stream."""
+        if self._better is not None:  # here, where no frame is on its way: the former graph goes
+            self._graph, self._better = self._better, None
+        assert self._graph is not None
+        self._graph.replay()
+
+
+def _source_shape(plan: Plan) -> tuple[int, int]:
+    """Of the bytes that the graph begins with: the canvas of a texture, or the frame as UYVY."""
+    width, height = plan.kind.size
+    return (plan.canvas[1], plan.canvas[0]) if plan.textured else (height, 2 * _even(width))
+
+
+def _own_dry(plan: Plan) -> bool:
+    """Whether the input that shows through is not the frame's own bytes."""
+    as_it_is = plan.kind.format in dry.PACKED and plan.geometry.seen_as_it_is(plan.kind.size)
+    return plan.style.needs_dry and not plan.drawn and not as_it_is
+
+
+def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
+
+
+class Locked:
+    """Host memory whose pages are locked, so that the GPU fetches it without a copy.
+
+    Only arrays on pages of their own (`frame.page_aligned`) are taken, and they are held until they are unlocked:
+    a page that is freed while it is locked, or locked twice, breaks every later call of CUDA.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[np.ndarray, Tensor]] = {}
+        self._works = True
+        weakref.finalize(self, _unlock, self._held)
+
+    def take(self, array: np.ndarray) -> Tensor | None:
+        """`array` as a tensor if it is locked now; it is locked when it is met for the first time."""
+        address = array.ctypes.data
+        held = self._held.get(address)
+        if held is not None and held[0].shape == array.shape:
+            return held[1]
+        if not self._works or address % mmap.PAGESIZE or array.nbytes < SMALLEST or not array.flags.c_contiguous:
+            return None
+        if held is not None or len(self._held) >= LOCKED:
+            _unlock(self._held)
+        self._works = int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0
+        if self._works:
+            self._held[address] = array, torch.from_numpy(array)
+            return self._held[address][1]
+        with suppress(RuntimeError):  # a limit on locked memory; the error waits for the next launch, which clears it
+            torch.zeros(1, device="cuda")
+        return None
+
+
+def _unlock(held: dict[int, tuple[np.ndarray, Tensor]]) -> None:
+    for address in list(held):
+        torch.cuda.cudart().cudaHostUnregister(address)
+        del held[address]
+
+
+class Upload:
+    """A tensor on the GPU and its page-locked twin on the host, for what isn't locked where it lies."""
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        self.there = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self._here: Tensor | None = None
+
+    def send(self, array: np.ndarray, locked: Locked) -> None:
+        """On the current stream; the former `send` must have arrived (each frame ends with a synchronisation)."""
+        source = locked.take(array)
+        if source is None:
+            if self._here is None:
+                self._here = torch.empty_like(self.there, device="cpu", pin_memory=True)
+            source = self._here.copy_(torch.from_numpy(array))
+        self.there.copy_(source, non_blocking=True)
+
+
+def packed(frame: Frame, buffers: Buffers) -> np.ndarray:
+    """The frame (but for an odd last column) as UYVY bytes whose luma is what `sample` takes.
+
+    They are its own where it is packed so, and converted on the host where not.
+    """
+    rect = (0, 0, _even(frame.width), frame.height)
+    made = frame.planes[0]
+    if frame.format not in dry.PACKED or rect[2] != frame.width:
+        whole = (0.0, 0.0, float(rect[2]), float(rect[3]))
+        standard = "bt709" if frame.format.is_rgb else standard_for(*frame.size)
+        geometry = Geometry(whole, rect, rect, whole, rect, (False, False))
+        made = dry.dry_uyvy(frame, geometry, standard, buffers, "packed")
+    if made.flags.c_contiguous and made.flags.writeable:
+        return made
+    staged = buffers("packed", made.shape)  # torch takes no array that is read-only
+    np.copyto(staged, made)
+    return staged
+
+
+def _even(width: int) -> int:
+    return max(width // 2 * 2, 2)

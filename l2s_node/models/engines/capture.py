@@ -1,0 +1,26 @@
+"""Capture: CUDA graphs are captured by one thread at a time, while the frame loop goes on using the GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import torch
+
+CAPTURING = threading.RLock()
+"""Held by whoever warms up and captures: what one thread does to get ready can break what another is capturing."""
+
+
+@contextlib.contextmanager
+def captured(graph: torch.cuda.CUDAGraph) -> Iterator[None]:
+    """What is done on the current stream, which is not the default one, becomes `graph`; nothing of it is executed.
+
+    `torch.cuda.graph` would first wait for the whole GPU and give the allocator's memory back, which the frame loop
+    would feel.
+    """
+    graph.capture_begin(capture_error_mode="thread_local")
+    try:
+        yield
+    finally:
+        graph.capture_end()

@@ -1,0 +1,142 @@
+"""The steps of a captured graph, compiled or not, and the thread that prepares graphs; all of it without a GPU."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pictures import knobs, noise, tint
+
+from l2s_node.cuda_graph import Preparer
+from l2s_node.cuda_program import NUMBERS, Steps, fused, steps
+from l2s_node.frame import PixelFormat
+from l2s_node.params import BLENDS
+from l2s_node.picture import compose, sample, way
+from l2s_node.picture.way import Memory
+from l2s_node.pipeline import Kind, Pipeline, Plan, Player, detail_matrices
+
+SIZE, CANVAS = (192, 128), (96, 64)
+CPU = torch.device("cpu")
+CASES: list[dict[str, Any]] = [
+    {},
+    *({"blend": blend, "mix": 0.6} for blend in BLENDS),
+    {"show": "conditioned", "fade": 0.3},
+    {"show": "split", "upscale": "bilinear"},
+    {"zoom": 1.7, "pan_x": 0.4, "flip_x": True, "framing": "fit"},
+    {"feedback": 0.6, "output_smoothing": 0.2, "auto_levels": 1, "saturation": 1.5, "input_smoothing": 0.2},
+]
+
+
+def played(made: Steps, plan: Plan, values: dict[str, Any], frames: int = 3) -> list[np.ndarray]:
+    """What `made` shows of some frames, `tint` between its two steps."""
+    with torch.inference_mode(False):
+        memory = Memory(plan.canvas, CPU)
+    geometry, params = plan.geometry, knobs(**values)
+    width, height = geometry.place[2:]
+    shown = geometry.shown[3], geometry.shown[2]
+    larger = (
+        compose.enlarging(shown, (height, width), plan.style.upscale, CPU),
+        compose.enlarging(shown, (height, width // 2), "bilinear", CPU),
+    )
+    rows, columns = (m.half() for m in sample.matrices(SIZE, geometry.taken, geometry.into[2:]))
+    detail = detail_matrices(plan.canvas, params.detail, CPU)
+    out = torch.empty(height, 2 * width, dtype=torch.uint8)
+    seen = []
+    for i in range(frames):
+        source = torch.from_numpy(noise(PixelFormat.UYVY, SIZE, seed=i, smooth=4).planes[0])
+        now = way.knobs_for(params, memory.since(i / 30), 1.0)
+        numbers = torch.tensor((*NUMBERS(now), 1.0, 0.0, 0.0, 0.0))
+        x = made[0](source, (rows, columns), detail, numbers, memory)
+        picture = x if plan.route.conditioned else tint(x)
+        made[1](picture, None, numbers, memory, source if plan.style.needs_dry else None, larger, out)
+        memory.refreshed(plan.route, i / 30)
+        seen.append(out.numpy().copy())
+    return seen
+
+
+def planned(values: dict[str, Any]) -> Plan:
+    return Pipeline()._plan_of(Kind(SIZE, PixelFormat.UYVY), knobs(**values), CANVAS, False)
+
+
+def apart(one: list[np.ndarray], other: list[np.ndarray]) -> int:
+    return max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("values", CASES, ids=str)
+def test_the_steps_show_what_the_pipeline_shows(values: dict[str, Any]) -> None:
+    if values.get("flip_x"):  # its input would show through flipped, from a buffer of its own
+        assert not planned(values).style.needs_dry
+    pipeline = Pipeline()
+    pipeline.use(Player("tried", tint, CANVAS), 0.0)
+    want = [
+        pipeline.step(noise(PixelFormat.UYVY, SIZE, seed=i, smooth=4), knobs(**values), i / 30).planes[0].copy()
+        for i in range(3)
+    ]
+    plan = planned(values)
+    left, top, width, height = plan.geometry.place
+    want = [plane[top : top + height, 2 * left : 2 * (left + width)] for plane in want]
+    with torch.inference_mode():
+        assert apart(played(steps(plan), plan, values), want) <= 3
+
+
+@pytest.mark.parametrize("values", CASES, ids=str)
+def test_compiled_whole_they_show_the_same(values: dict[str, Any]) -> None:
+    """Traced without a break, with nothing of the tables that a capture could not upload."""
+    plan = planned(values)
+    with torch.inference_mode():
+        assert apart(played(fused(plan, "aot_eager"), plan, values), played(steps(plan), plan, values)) <= 1
+
+
+def test_a_knob_that_is_turned_compiles_nothing() -> None:
+    plan, compiled = planned({"mix": 0.5}), 0
+
+    def counting(graph: torch.fx.GraphModule, _: object) -> Any:
+        nonlocal compiled
+        compiled += 1
+        return graph.forward
+
+    made = fused(plan, counting)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        for i in range(4):
+            played(made, plan, {"mix": 0.2 + i / 10, "brightness": i / 10, "detail": 10}, frames=2)
+    assert compiled == 2
+
+
+def test_jobs_are_done_one_by_one_urgent_ones_first() -> None:
+    preparer, done, go = Preparer(), [], threading.Event()
+
+    def first() -> None:
+        assert go.wait(10)
+        done.append(threading.current_thread().name)
+        preparer.ask(lambda: done.append("last"), urgent=False)
+
+    preparer.ask(first, urgent=True)
+    preparer.ask(lambda: done.append("patient"), urgent=False)
+    preparer.ask(lambda: done.append("urgent"), urgent=True)
+    assert preparer.busy and not done
+    go.set()
+    preparer.settle()
+    assert done == ["l2s-graph", "urgent", "patient", "last"] and not preparer.busy
+    preparer.ask(lambda: done.append("again"), urgent=False)
+    preparer.settle()
+    assert done[-1] == "again"
+
+
+def test_closing_waits_for_the_job_at_hand_and_lets_go_of_the_others() -> None:
+    preparer, done, begun, go = Preparer(), [], threading.Event(), threading.Event()
+
+    def long() -> None:
+        begun.set()
+        assert go.wait(10)
+        done.append("long")
+        preparer.ask(lambda: done.append("neither"), urgent=True)
+
+    preparer.ask(long, urgent=True)
+    preparer.ask(lambda: done.append("never"), urgent=True)
+    assert begun.wait(10)
+    threading.Timer(0.05, go.set).start()
+    preparer.close()
+    assert done == ["long"] and not preparer.busy
