@@ -1,9 +1,10 @@
-"""Convolutions of few pixels as products of matrices, for large GPUs.
+"""Transposed convolutions as products of matrices, for large GPUs.
 
-A GPU's convolution splits the work by pixels of what it makes. A U-Net has layers that make 1 to 256 of them, with
-megabytes of weights: a handful of multiprocessors then read all of these, while the others wait. As a product of
-matrices the same sums are split by weights as well. What is gathered before and scattered after the product is a fused
-kernel of the compiler's.
+A GPU's convolution splits the work by pixels of what it makes. A U-Net has layers that make a handful of them from
+megabytes of weights: a few multiprocessors then read all of these, while the others wait. As a product of matrices the
+same sums are split by weights as well, and what is added up afterwards is one fused kernel of the compiler's. On an
+H100 that took the classic large at 256² from 0.29 to 0.20 ms. (Ordinary convolutions that way, their inputs gathered
+first, took it back to 0.23.)
 
 The sums are the same; in half precision the four parts of a transposed convolution's pixel are rounded before they are
 added.
@@ -17,56 +18,47 @@ from torch import Tensor, nn
 
 from l2s_node.models.pix2pix import ToPixels
 
-FEW = 256
-MANY = 1 << 20
-"""Up to so many pixels, and from so many weights on, an ordinary convolution is a product of matrices."""
 ALIGNED = 8
 """Channels in steps of which a GPU's convolution reads half floats; what lies between is padded, once instead of in
 every call."""
 
 
-def as_products(net: nn.Module, x: Tensor, few: int = FEW) -> nn.Module:
+def as_products(net: nn.Module, x: Tensor) -> nn.Module:
     """`net`, for inputs like `x` from now on, with its convolutions replaced in place; the same but for rounding.
 
-    Transposed ones (4/s2, padding 1) become `Scatter`, those of `MANY` weights that make up to `few` pixels `Gather`,
-    others `Aligned`.
+    Transposed ones (4/s2, padding 1) become `Scatter`, others `Aligned`.
     """
     seen: dict[nn.Module, Tensor] = {}
 
     def note(conv: nn.Module, inputs: tuple[Tensor]) -> None:
         seen[conv] = inputs[0]
 
-    convs = [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))]
+    convs = [module for module in net.modules() if isinstance(module, nn.ConvTranspose2d)]
     hooks = [conv.register_forward_pre_hook(note) for conv in convs]
     with torch.no_grad():
         net(x)
     for hook in hooks:
         hook.remove()
-    _replace(net, seen, few)
+    _replace(net, seen)
     return net
 
 
-def _replace(net: nn.Module, seen: dict[nn.Module, Tensor], few: int) -> None:
+def _replace(net: nn.Module, seen: dict[nn.Module, Tensor]) -> None:
     for name, child in net.named_children():
         if isinstance(child, nn.ConvTranspose2d):
             if scatters(child):
                 setattr(net, name, Scatter(child, *seen[child].shape[2:]))
+        elif isinstance(child, ToPixels):
+            setattr(net, name, nn.Sequential(Aligned(child), nn.PixelShuffle(2)))
         elif isinstance(child, nn.Conv2d):
-            conv = Gather(child) if gathers(child, seen[child], few) else Aligned(child)
-            setattr(net, name, nn.Sequential(conv, nn.PixelShuffle(2)) if isinstance(child, ToPixels) else conv)
+            setattr(net, name, Aligned(child))
         else:
-            _replace(child, seen, few)
+            _replace(child, seen)
 
 
 def scatters(conv: nn.ConvTranspose2d) -> bool:
     """Whether `Scatter` can do what `conv` does."""
     return (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((4, 4), (2, 2), (1, 1), 1)
-
-
-def gathers(conv: nn.Conv2d, x: Tensor, few: int) -> bool:
-    """Whether `conv` makes few pixels of `x`, with many weights."""
-    pixels = x.shape[0] * x.shape[2] * x.shape[3] // conv.stride[0] ** 2
-    return pixels <= few and conv.weight.numel() >= MANY
 
 
 class Aligned(nn.Module):
@@ -84,28 +76,6 @@ class Aligned(nn.Module):
         x = F.pad(x, (1, 1, 1, 1), mode=self.border)
         x = F.pad(x, (0, 0, 0, 0, 0, self.inputs)) if self.inputs else x
         return F.conv2d(x, self.weight, self.bias, self.stride)[:, : self.outputs]
-
-
-class Gather(nn.Module):
-    """`conv` (padding 1, ungrouped) as one product: each pixel's k·k·inputs with all kernels."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.border = conv.kernel_size[0], conv.stride[0], _border(conv)
-        self.weight = _fixed(conv.weight.detach().permute(0, 2, 3, 1).flatten(1).contiguous())
-        self.bias = None if conv.bias is None else _fixed(conv.bias.detach())
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (1, 1, 1, 1), mode=self.border).permute(0, 2, 3, 1)
-        n, h, w = x.shape[0], *((side - self.kernel) // self.stride + 1 for side in x.shape[1:3])
-        down, across = (self.stride * (side - 1) + 1 for side in (h, w))
-        taps = [
-            x[:, i : i + down : self.stride, j : j + across : self.stride]
-            for i in range(self.kernel)
-            for j in range(self.kernel)
-        ]
-        y = F.linear(torch.cat(taps, 3).flatten(0, 2), self.weight, self.bias)
-        return y.view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
 class Scatter(nn.Module):
