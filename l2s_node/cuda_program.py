@@ -10,6 +10,7 @@ import logging
 import mmap
 import operator
 import types
+import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -112,6 +113,7 @@ def fused(plan: Plan, backend: str = "inductor", options: inductor.Options | Non
 
 def _compiled(function: Any, backend: str, options: inductor.Options | None) -> Any:
     """torch counts recompilations per code object and gives up after eight: each gets a code object of its own."""
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # ten bits would show in the picture
     code = function.__code__.replace()
     fresh = types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
     return torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True, options=options or None)
