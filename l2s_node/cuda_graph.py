@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l2s_node.cuda_program import Locked, Program, structure
+from l2s_node.cuda_program import FAULTS, Locked, Program, structure
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
 from l2s_node.params import Params
 from l2s_node.picture.cuda_gl import Bridge
@@ -301,7 +301,7 @@ class GraphPipeline(Pipeline):
     def _fuse(self, program: Program) -> None:
         try:
             program.fuse()
-        except RuntimeError as err:
+        except FAULTS as err:
             log.warning("the steps round the generator run one by one: %s", err)
 
     def _collect(self) -> None:

@@ -93,7 +93,7 @@ def _kept(
     """
     package = packaged(generator, shape, device, PRECISIONS[precision])
     engine = _Inductor(opened(package), generator, shape, device, precision, reason)
-    x = torch.rand(shape, device=device) * 2 - 1
+    x = torch.rand(shape).to(device) * 2 - 1  # the GPU's own generator is not to be asked while another thread captures
     with torch.inference_mode():
         error = (engine(x) - prepared(generator, device)(x)).abs().mean().item()
     if not error < LARGEST_ERROR:
