@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from l2s_node.frame import Frame
+from l2s_node.models.capture import CAPTURING, captured
 from l2s_node.models.engines import inductor
-from l2s_node.models.engines.capture import CAPTURING, captured
 from l2s_node.models.pix2pix import SEEDS
 from l2s_node.params import KNOB
 from l2s_node.picture import compose, condition, dry, sample, way

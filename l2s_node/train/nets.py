@@ -142,8 +142,9 @@ class Nets:
         torch._foreach_lerp_(self._averaged, self._newest, 1 - keep)
 
     def finite(self) -> bool:
-        """Whether all weights and statistics are numbers (as far as the average has seen them)."""
-        return bool(torch.stack(torch._foreach_norm(self._averaged)).isfinite().all())
+        """Whether all weights and statistics are numbers, of both nets and of the average."""
+        judging = [tensor for tensor in self.critic.state_dict().values() if tensor.is_floating_point()]
+        return bool(torch.stack(torch._foreach_norm(self._averaged + self._newest + judging)).isfinite().all())
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a training needs to go on, by name; the tensors themselves, not copies."""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from l2s_node.errors import EngineError
+from l2s_node.models.capture import CAPTURING, captured
 from l2s_node.models.engines.base import NOT_KEPT, PRECISIONS, READY, Shape, pick_precision, prepared, seeds_of
-from l2s_node.models.engines.capture import CAPTURING, captured
 from l2s_node.models.gemm import as_products
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Slot
