@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l2s_node.cuda_program import FAULTS, Locked, Program, structure
+from l2s_node.cuda_program import Locked, Program, structure
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
+from l2s_node.models.engines import inductor
 from l2s_node.params import Params
 from l2s_node.picture.cuda_gl import Bridge
 from l2s_node.picture.geometry import Rect
@@ -89,20 +90,22 @@ class Preparer:
         self.settle()
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                waiting = self._urgent or self._patient
-                if not waiting:
-                    self._thread = None
-                    return
-                job = waiting.popleft()
-            try:
+        try:
+            while (job := self._next()) is not None:
                 job()
-            except BaseException:
-                with self._lock:
-                    self._thread = None  # whoever waits for it would wait for ever
-                raise
-            del job  # it holds a world
+        finally:
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    self._thread = None  # a job failed, and whoever waits for it would wait for ever
+
+    def _next(self) -> Callable[[], None] | None:
+        """The next job; None where there is none, and then the thread ends."""
+        with self._lock:
+            waiting = self._urgent or self._patient
+            if waiting:
+                return waiting.popleft()
+            self._thread = None
+            return None
 
 
 class GraphPipeline(Pipeline):
@@ -301,7 +304,7 @@ class GraphPipeline(Pipeline):
     def _fuse(self, program: Program) -> None:
         try:
             program.fuse()
-        except FAULTS as err:
+        except inductor.FAULTS as err:
             log.warning("the steps round the generator run one by one: %s", err)
 
     def _collect(self) -> None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import mmap
 import operator
-import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,9 +41,6 @@ SMALLEST = 1 << 18
 NUMBERS = operator.attrgetter(*KNOB_FIELDS)
 REST = (*NUMBERS(Knobs()), 1.0, 0.0, 0.0, 0.0)
 """Numbers to warm up with."""
-FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
-"""What torch raises that can't compile something."""
-
 Matrices = tuple[Tensor, Tensor]
 Before = Callable[[Tensor, Matrices, Detail, Tensor, Memory], Tensor]
 """(source, rows and columns, detail, numbers, memory) to what the generator is given."""
@@ -106,17 +101,10 @@ def _knobs(numbers: Tensor) -> Knobs:
 
 
 def fused(plan: Plan, backend: str = "inductor", options: inductor.Options | None = None) -> Steps:
-    """`steps` that are compiled by their first call (seconds); its errors are `FAULTS`."""
-    before, after = (_compiled(each, backend, options) for each in steps(plan))
-    return before, after
-
-
-def _compiled(function: Any, backend: str, options: inductor.Options | None) -> Any:
-    """torch counts recompilations per code object and gives up after eight: each gets a code object of its own."""
+    """`steps` that are compiled by their first call (seconds); its errors are `inductor.FAULTS`."""
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # ten bits would show in the picture
-    code = function.__code__.replace()
-    fresh = types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
-    return torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True, options=options or None)
+    before, after = (inductor.afresh(each, backend, options) for each in steps(plan))
+    return before, after
 
 
 class Fusing:
@@ -144,18 +132,23 @@ class Fusing:
         known = self.of(plan)
         if known is not None:
             return known
-        reason = inductor.missing()
-        for options in ({}, inductor.REALIZED) if reason is None else ():
+
+        def tried(options: inductor.Options) -> Steps:
             made = fused(plan, options=options)
-            try:
-                run(made)
-            except FAULTS as err:
-                reason = (str(err).strip().splitlines() or [type(err).__name__])[0]
-                continue
-            if len(self._made) >= self.MOST:
-                self._made.pop(next(iter(self._made)))
-            self._made[structure(plan)] = made
+            run(made)
             return made
+
+        reason = inductor.missing()
+        if reason is None:
+            try:
+                made = inductor.either(tried)
+            except inductor.FAULTS as err:
+                reason = inductor.first_line(err)
+            else:
+                if len(self._made) >= self.MOST:
+                    self._made.pop(next(iter(self._made)))
+                self._made[structure(plan)] = made
+                return made
         if not self._said:
             self._said = True
             log.warning("the steps round the generator run one by one: %s", reason)
@@ -238,7 +231,7 @@ class Program:
                 try:
                     self._graph, self.fused = self._captured(made), True
                     return
-                except FAULTS:  # these players' pictures lie otherwise in memory, and torch compiles no more
+                except inductor.FAULTS:  # these players' pictures lie otherwise in memory, and torch compiles no more
                     FUSING.forget(self.plan)
             self._graph = self._captured(steps(self.plan))
 

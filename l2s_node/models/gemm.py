@@ -111,13 +111,10 @@ def _parts(side: int, device: torch.device) -> Tensor:
     """The two parts of each of `2 side` pixels, ``(2, 3, 2 side)``: whose they are, which tap, and 1 if they exist."""
     pixel = torch.arange(2 * side, device=device)
     odd, place = pixel % 2, pixel // 2
-    parts = [(place, 1 + odd), (place - 1 + 2 * odd, 3 - 3 * odd)]
-    return torch.stack(
-        [
-            torch.stack([whose.clamp(0, side - 1), tap, (whose.clamp(0, side - 1) == whose).long()])
-            for whose, tap in parts
-        ]
-    )
+    whose = torch.stack([place, place - 1 + 2 * odd])
+    taps = torch.stack([1 + odd, 3 - 3 * odd])
+    kept = whose.clamp(0, side - 1)
+    return torch.stack([kept, taps, (kept == whose).long()], 1)
 
 
 def _border(conv: nn.Conv2d) -> str:

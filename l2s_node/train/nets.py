@@ -52,9 +52,10 @@ class Nets:
     def compile(self, really: bool = True) -> None:
         """Let the compiler fuse both nets and the other parts of a step (at their first calls, a minute), or not."""
         for net in (self.generator, self.critic):  # in place: within DistributedDataParallel, too
-            net.compile(dynamic=False)
-            if not really:
-                net._compiled_call_impl = None
+            if really:
+                net.compile(dynamic=False)
+            else:
+                net._compiled_call_impl = None  # torch has no word for it
         self._compiled = {} if really else None
 
     def fused(self, call: Callable[..., Any]) -> Callable[..., Any]:

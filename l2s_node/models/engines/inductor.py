@@ -36,7 +36,7 @@ REALIZED: Options = {"realize_opcount_threshold": 0}
 the border that is repeated after it ("vr must not be None"), on any device; 2.11 doesn't."""
 LARGEST_ERROR = 0.02
 """Mean difference of what is packaged to eager float32, in values of -1…1; bfloat16 alone makes up to 0.01."""
-_FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
+FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
 """What torch raises that can't package a network or open a package, or whose unpublished functions have changed."""
 
 
@@ -60,26 +60,26 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
     if kept is not None:
         try:
             return _Inductor(opened(kept), generator, shape, device, precision, f"{reason}; {READY}")
-        except (*_FAULTS, EngineError) as err:
+        except (*FAULTS, EngineError) as err:
             slot.refused(precision, err)
     if slot.building:
         try:
             return _kept(generator, shape, device, precision, reason, slot)
-        except (*_FAULTS, EngineError) as err:
-            reason += f"; {NOT_KEPT}{_first_line(err)}"
+        except (*FAULTS, EngineError) as err:
+            reason += f"; {NOT_KEPT}{first_line(err)}"
 
     def made(options: Options) -> _Inductor:
         run = compiled(generator, shape, device, PRECISIONS[precision], "inductor", options)
         return _Inductor(run, generator, shape, device, precision, reason)
 
-    return _either(made)
+    return either(made)
 
 
-def _either(make: Callable[[Options], Made]) -> Made:
+def either(make: Callable[[Options], Made]) -> Made:
     """What `make` makes by inductor's own ways or, where these fail, `REALIZED`."""
     try:
         return make({})
-    except (*_FAULTS, EngineError):
+    except (*FAULTS, EngineError):
         return make(REALIZED)
 
 
@@ -127,7 +127,7 @@ class _Inductor:
             self.step(self._input)
             torch.cuda.synchronize(device)
         except RuntimeError as err:  # the root of dynamo's, inductor's and CUDA's own
-            raise EngineError(f"torch.compile can't build this world: {_first_line(err)}") from err
+            raise EngineError(f"torch.compile can't build this world: {first_line(err)}") from err
 
     @torch.inference_mode()
     def step(self, x: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ def packaged(generator: Generator, shape: Shape, device: torch.device, dtype: to
             _Whole(generator, shape, device, dtype).eval(), (x,) if seeds is None else (x, seeds)
         )
         path = str(Path(folder) / "world.pt2")
-        _either(lambda options: aoti_compile_and_package(program, package_path=path, inductor_configs=options))
+        either(lambda options: aoti_compile_and_package(program, package_path=path, inductor_configs=options))
         return Path(path).read_bytes()
 
 
@@ -214,20 +214,26 @@ def compiled(
     backend: str = "inductor",
     options: Options | None = None,
 ) -> Run:
-    """`generator` as one compiled function; it is compiled by its first call.
-
-    torch counts recompilations per code object and gives up after eight, so each build gets a code object of its own.
-    """
+    """`generator` as one compiled function; it is compiled by its first call."""
     whole = _Whole(generator, shape, device, dtype)
 
     def run(x: Tensor, seeds: Tensor | None) -> Tensor:
         y: Tensor = whole(x, seeds)
         return y
 
-    fresh = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, None, run.__closure__)
-    made: Run = torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True, options=options or None)
+    made: Run = afresh(run, backend, options)
     return made
 
 
-def _first_line(err: Exception) -> str:
+def afresh(function: Any, backend: str = "inductor", options: Options | None = None) -> Any:
+    """`function` for one shape, compiled by its first call.
+
+    torch counts recompilations per code object and gives up after eight, so each build gets a code object of its own.
+    """
+    code = function.__code__.replace()
+    fresh = types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    return torch.compile(fresh, backend=backend, dynamic=False, fullgraph=True, options=options or None)
+
+
+def first_line(err: Exception) -> str:
     return (str(err).strip().splitlines() or [type(err).__name__])[0]
