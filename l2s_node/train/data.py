@@ -20,6 +20,9 @@ from l2s_node.train.pictures import Pixels
 DETAIL = (8, 32)
 """Fewest and most cells across the picture that a training draws (`condition.shrink_and_grow`)."""
 
+CELL = 16
+"""An object moves by one such part of the side: a cell of the detail that a show starts with."""
+
 SENSOR_NOISE = 0.01
 """Standard deviation of the noise on a conditioned input, of full range 0…1: a webcam's, indoors."""
 
@@ -185,6 +188,29 @@ def flats(count: int, size: int, device: torch.device) -> Tensor:
     return (grey + down * line.view(1, 1, -1, 1) + across * line.view(1, 1, 1, -1)).clamp(0, 1)
 
 
+def moved(luma: Tensor) -> tuple[Tensor, Tensor]:
+    """``(n, 1, s, s)`` luma 0…1 with an object on it, an ellipse or a box, before and after it moved by a cell.
+
+    It is bright on a dark ground and dark on a bright one.
+    """
+    count, size, device = len(luma), luma.shape[-1], luma.device
+    line = torch.linspace(-1, 1, size, device=device)
+    wide, high, way = uniform(count, device, 0.1, 0.35), uniform(count, device, 0.1, 0.35), uniform(count, device, 0, 1)
+    x = (line.view(1, 1, 1, -1) - uniform(count, device, -0.7, 0.7)) / wide
+    y = (line.view(1, 1, -1, 1) - uniform(count, device, -0.7, 0.7)) / high
+    angle, step = 2 * math.pi * way, 2 / CELL
+    contrast = uniform(count, device, 0.3, 0.45)
+    ground = luma.mean((2, 3), keepdim=True)
+    tone = 0.5 + torch.where(ground < 0.5, contrast, -contrast)
+    box = coin(count, device)
+
+    def with_object(x: Tensor, y: Tensor) -> Tensor:
+        inside = torch.where(box, torch.maximum(x.abs(), y.abs()), (x.square() + y.square()).sqrt()) < 1
+        return torch.where(inside, tone, luma)
+
+    return with_object(x, y), with_object(x - step * angle.cos() / wide, y - step * angle.sin() / high)
+
+
 @dataclass(frozen=True)
 class Batch:
     """What one step learns from: first the world's own inputs, then foreign ones, flat ones first among these.
@@ -194,17 +220,24 @@ class Batch:
         pictures: ``(n, 3, s, s)`` in [-1, 1]: pictures of the world; the first `own` belong to `luma`.
         own: how many inputs come from `pictures`.
         flat: how many after those are flat.
+        moved: ``(m, 1, s, s)`` each: some of the world's own inputs with an object on them, before and after it moved.
     """
 
     luma: Tensor
     pictures: Tensor
     own: int
     flat: int
+    moved: tuple[Tensor, Tensor]
 
     def inputs(self, part: slice = slice(None)) -> Tensor:
         """``(n, 1, s, s)`` in [-1, 1]: what a camera would give of `part` of the luma, under fresh sensor noise."""
         luma = self.luma[part]
         return to_input(luma + SENSOR_NOISE * torch.randn_like(luma))
+
+    def moved_inputs(self) -> tuple[Tensor, Tensor]:
+        """Before and after an object moved, in [-1, 1], without sensor noise: only the move shall show."""
+        before, after = self.moved
+        return to_input(before), to_input(after)
 
 
 class Batches:
@@ -216,14 +249,19 @@ class Batches:
         strange = batch - own
         self.turned, self.filmed = strange // 3, strange // 3 if len(foreign) else 0
         self.flat = (strange - self.turned - self.filmed) // 2
+        self.moved = max(own // 4, 1)
         self.conditioner = Conditioner(size, self.device)
 
     @torch.no_grad()
     def draw(self) -> Batch:
         pictures = self.world.crops(self.batch, self.size, (0.65, 1.0))
-        luma = torch.cat([condition.luma_of(pictures[: self.own]), *self._strange()])
-        luma = self.conditioner(luma, Knobs.draw(self.own, self.batch - self.own, self.device))
-        return Batch(luma, pictures * 2 - 1, self.own, self.flat)
+        own = condition.luma_of(pictures[: self.own])
+        luma = self.conditioner(
+            torch.cat([own, *self._strange()]), Knobs.draw(self.own, self.batch - self.own, self.device)
+        )
+        knobs = Knobs.draw(self.moved, 0, self.device)
+        before, after = (self.conditioner(each, knobs) for each in moved(own[: self.moved]))
+        return Batch(luma, pictures * 2 - 1, self.own, self.flat, (before, after))
 
     def _strange(self) -> list[Tensor]:
         """Foreign luma: a third flats and shapes, a third turned own pictures, a third foreign ones (or shapes)."""

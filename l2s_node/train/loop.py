@@ -138,15 +138,15 @@ def read(settings: TrainSettings, group: Group) -> Material:
     side = settings.resolution * 5 // 4
     gathered = pictures.gather_world(settings.pictures, side, settings.frames, settings.seed)
     clip = [path for path in (config.demo_clip(),) if path.exists()]
-    strange = pictures.gather([*settings.foreign, *clip], settings.resolution, frames=64, hold=0.0)
-    foreign = Album(strange.train, device)
+    strange = pictures.gather_all([*settings.foreign, *clip], settings.resolution, frames=64)
+    foreign = Album(strange, device)
     batch = settings.batch or (48 if device.type == "cuda" else 4)
     summary = {
         "pictures": len(gathered.train),
         "held_back": len(gathered.held),
         "skipped": len(gathered.skipped),
         "alike": gathered.alike,
-        "foreign": len(strange.train),
+        "foreign": len(strange),
         "batch": batch,
         "processes": group.size,
     }

@@ -96,7 +96,7 @@ def diversity(one: Tensor, other: Tensor, wanted: Tensor) -> Tensor:
 
 
 def repetition(made: Tensor, pictures: Tensor, wanted: float, shift: int = 64) -> Tensor:
-    """How much a picture of a flat input repeats itself `shift` pixels further; 0…2, and 0 for the world's own variety.
+    """How much a foreign input's picture repeats itself `shift` pixels further; 0…2, and 0 for the world's own variety.
 
     ``mean(relu(wanted · |p - shifted p| - |m - shifted m|))``, down and across; p are `pictures` of the world, their
     difference the mean over all of them. `shift` is the innermost cell of a U-Net with six halvings: that far apart
@@ -107,6 +107,21 @@ def repetition(made: Tensor, pictures: Tensor, wanted: float, shift: int = 64) -
         usual = wanted * _difference(pictures, pictures.roll(shift, axis)).mean()
         parts.append(F.relu(usual - _difference(made, made.roll(shift, axis))).mean())
     return torch.stack(parts).mean()
+
+
+def response(made: tuple[Tensor, Tensor], given: tuple[Tensor, Tensor], wanted: Tensor) -> Tensor:
+    """``mean(relu(wanted - |after - before| of made / |after - before| of given))``; 0…wanted. |·| is a picture's mean.
+
+    For inputs with an object on them, before and after it moved, as `score.measures.response`. `wanted` comes from
+    `liveliness`.
+    """
+    changed = _difference(*given).clamp_min(1e-3)
+    return F.relu(wanted - _difference(*made) / changed).mean()
+
+
+def liveliness(pictures: Tensor, given: Tensor, shift: int) -> Tensor:
+    """How much more a picture of the world changes than its input, both moved by `shift` pixels across; 0…∞."""
+    return _difference(pictures, pictures.roll(shift, 3)).mean() / _difference(given, given.roll(shift, 3)).mean()
 
 
 def unlikeness(pictures: Tensor) -> Tensor:

@@ -83,7 +83,10 @@ def gather(paths: Sequence[Path], side: int, frames: int, hold: float = 0.05, se
 
 
 def gather_all(paths: Sequence[Path], side: int, frames: int, seed: int = 0) -> list[Pixels]:
-    """Everything in `paths` to score on: nothing is held back, and near-duplicates stay. Otherwise as `gather`."""
+    """Everything in `paths`: nothing is held back, and near-duplicates stay. Otherwise as `gather`.
+
+    To score on, and as foreign inputs: a venue's camera sees the same table all evening.
+    """
     groups = _read(paths, side, frames, seed, Gathered())
     return [picture for group in groups for picture in group.pictures]
 

@@ -2,13 +2,13 @@
 
 **dream** (ours): critics that see the picture only, as patches at two scales and through a trained network's features;
 half of every batch foreign; instead of a pixel loss the made picture, seen coarsely, must keep to the input, hold still
-under sensor noise and differ between seed fields and over a flat input.
+under sensor noise, move where the input moves, and differ between seed fields and from itself.
 **classic** (the original's): a critic that sees input and picture, BCE + 100 · L1, pairs only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from l2s_node.picture.condition import luma_of
 from l2s_node.train import features, loss
 from l2s_node.train.critics import ClassicPatch, Critics
-from l2s_node.train.data import Batch
+from l2s_node.train.data import CELL, Batch, to_input
 from l2s_node.train.nets import Losses, Nets
 
-CONSISTENCY, COLOUR, STILLNESS, DIVERSITY, REPETITION, GRID = 6.0, 4.0, 3.0, 4.0, 4.0, 100.0
+CONSISTENCY, COLOUR, STILLNESS, RESPONSE, DIVERSITY, REPETITION, GRID = 6.0, 4.0, 3.0, 0.25, 4.0, 4.0, 100.0
 """Weights of the dream recipe beside its two adversarial losses (1 each); `RECIPE.md` says what was tried."""
 
 WANTED = 0.6
 """How different two dreams of one input must be, in parts of the difference between two pictures of the world."""
 
 UNREPEATED = 0.85
-"""How different a dream of a flat input must be from itself a cell further, in parts of the world's own difference."""
+"""How different a foreign input's dream must be from itself an innermost cell further, in parts of the world's own."""
 
 PIXELS = 100.0
 """λ of pix2pix (https://arxiv.org/abs/1611.07004, section 3.3 and its code)."""
@@ -63,7 +63,7 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
     with nets.beside(), nets.autocast():
         real = cut(batch.pictures)
         seen_real = perceive(real[::2])
-    made, still, other = dream(nets, batch, again)
+    made, still, other, *moved = dream(nets, batch, again)
     with nets.autocast():
         fake = cut(made)
         seen_fake = perceive(fake[::2])
@@ -78,7 +78,7 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
     nets.fused(critics.limit)()
 
     with nets.beside():
-        losses |= nets.fused(wishes)(batch, again, made.float(), still.float(), other.float())
+        losses |= nets.fused(wishes)(batch, again, made.float(), still.float(), other.float(), moved)
     with nets.frozen(), nets.autocast():
         patches, projected = critics(fake, seen_fake)
     losses["adversarial"] = loss.hinge_generator(patches) + loss.hinge_generator(projected)
@@ -88,6 +88,7 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
         "consistency": CONSISTENCY,
         "colour": COLOUR,
         "stillness": STILLNESS,
+        "response": RESPONSE,
         "diversity": DIVERSITY,
         "repetition": REPETITION,
         "grid": GRID,
@@ -96,15 +97,21 @@ def dream_step(nets: Nets, batch: Batch) -> Losses:
     return {name: value.detach() for name, value in losses.items()}
 
 
-def wishes(batch: Batch, again: slice, made: Tensor, still: Tensor, other: Tensor) -> Losses:
+def wishes(batch: Batch, again: slice, made: Tensor, still: Tensor, other: Tensor, moved: Sequence[Tensor]) -> Losses:
     """What the generator is asked for besides looking like the world."""
     own, flat = slice(batch.own), slice(batch.own, batch.own + batch.flat)
+    pictures, size = batch.pictures, made.shape[2]
+    before, after = (each.float() for each in moved)
+    lively = loss.liveliness(pictures[own], to_input(batch.luma[own]), size // CELL)
+    foreign = [made[flat], made[batch.own + batch.flat :]]
+    repeated = [loss.repetition(each, pictures, UNREPEATED, size // 4) for each in foreign if len(each)]
     return {
         "consistency": loss.consistency(luma_of(made) * 0.5 + 0.5, batch.luma),
-        "colour": loss.colour_anchor(made[own], batch.pictures[own]),
+        "colour": loss.colour_anchor(made[own], pictures[own]),
         "stillness": loss.stillness(made[again], still),
-        "diversity": loss.diversity(made[again], other, WANTED * loss.unlikeness(batch.pictures)),
-        "repetition": loss.repetition(made[flat], batch.pictures, UNREPEATED, made.shape[2] // 4),
+        "response": loss.response((before, after), batch.moved_inputs(), lively),
+        "diversity": loss.diversity(made[again], other, WANTED * loss.unlikeness(pictures)),
+        "repetition": torch.stack(repeated).sum(),
         "grid": loss.grid(made[::4]),
     }
 
@@ -116,32 +123,39 @@ def retold(batch: Batch) -> slice:
     return slice(start, start + count)
 
 
-def dream(nets: Nets, batch: Batch, again: slice) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures of the whole batch; of `again` under other sensor noise; of `again` with other seed fields.
+def dream(nets: Nets, batch: Batch, again: slice) -> tuple[Tensor, ...]:
+    """Pictures of the whole batch; of `again` under other sensor noise; of `again` with other seed fields; and of the
+    moved inputs, before and after.
 
-    All in one pass: three would take longer, and their norms would see different batches.
+    All in one pass: several would take longer, and their norms would see different batches.
     """
     count, size = len(batch.luma), batch.luma.shape[2]
-    inputs = torch.cat([batch.inputs(), batch.inputs(again), batch.inputs(again)])
+    before, after = batch.moved_inputs()
+    inputs = torch.cat([batch.inputs(), batch.inputs(again), batch.inputs(again), before, after])
     fields = nets.fields(count, size)
     others = nets.fields(len(batch.luma[again]), size)
-    fields = [torch.cat([field, field[again], other]) for field, other in zip(fields, others, strict=True)]
+    repeated, shown = len(batch.luma[again]), slice(len(before))
+    fields = [
+        torch.cat([field, field[again], other, field[shown], field[shown]])
+        for field, other in zip(fields, others, strict=True)
+    ]
     with nets.autocast():
         made = nets.play(inputs, fields)
-    repeated = (len(made) - count) // 2
-    return made[:count], made[count : count + repeated], made[count + repeated :]
+    parts: tuple[Tensor, ...] = made.split([count, repeated, repeated, len(before), len(after)])
+    return parts
 
 
 def window(pictures: Tensor) -> Callable[[Tensor], Tensor]:
     """Cuts the same random window, 7/8 of the size of `pictures`, from whatever it is given.
 
     Seen whole, every picture lies alike under the critics' strides, and the generator learns to write in their raster.
-    A third of the windows touch a border: it must be judged too, or it turns garish.
+    A third of the windows lie in a corner: borders and corners must be judged too, or they turn garish.
     """
     size = pictures.shape[2]
     side = max(size * 7 // 8 // 32, 1) * 32
     slack = size - side
-    start = torch.randint(-(slack // 4), slack + slack // 4 + 1, (2,), device=pictures.device).clamp(0, slack)
+    anywhere, corner = (torch.randint(most, (2,), device=pictures.device) for most in (slack + 1, 2))
+    start = torch.where(torch.rand((), device=pictures.device) < 1 / 3, corner * slack, anywhere)
     steps = torch.arange(side, device=pictures.device)
     rows, columns = start[0] + steps, start[1] + steps
 

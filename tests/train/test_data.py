@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from l2s_node.picture import condition
-from l2s_node.train.data import DETAIL, Album, Batches, Conditioner, Knobs, flats, shapes
+from l2s_node.train.data import CELL, DETAIL, Album, Batches, Conditioner, Knobs, flats, moved, shapes
 
 CPU = torch.device("cpu")
 
@@ -86,3 +86,29 @@ def test_own_inputs_are_made_of_their_own_pictures():
     batch = Batches(world, Album([], CPU), 64, batch=10, own=10).draw()
     means = torch.stack([batch.luma.mean((1, 2, 3)), condition.luma_of(batch.pictures).mean((1, 2, 3))])
     assert torch.corrcoef(means)[0, 1] > 0.7
+
+
+def test_an_object_moves_by_a_cell_and_the_ground_stays():
+    ground = torch.full((40, 1, 64, 64), 0.3)
+    before, after = moved(ground)
+
+    def middles(luma):
+        there = luma != ground
+        line = torch.arange(64.0)
+        weight = there.sum((1, 2, 3))
+        return torch.stack([(there * line.view(1, 1, -1, 1)).sum((1, 2, 3)), (there * line).sum((1, 2, 3))]) / weight
+
+    whole = [(each != ground).flatten(1).sum(1) for each in (before, after)]
+    inside = (whole[0] - whole[1]).abs() < 0.1 * whole[0]  # the others stand out of the picture
+    steps = (middles(after) - middles(before)).square().sum(0).sqrt()
+    assert inside.sum() > 15
+    assert (steps[inside] - 64 / CELL).abs().max() < 1
+    assert before.max() > 0.7 and (before >= ground).all(), "bright on a dark ground"
+
+
+def test_moved_inputs_differ_by_the_move_alone():
+    world = Album([picture(80, 90, i) for i in range(4)], CPU)
+    before, after = Batches(world, Album([], CPU), 64, batch=8, own=4).draw().moved_inputs()
+    assert before.shape == after.shape and before.shape[1:] == (1, 64, 64)
+    assert -1 <= before.min() and after.max() <= 1
+    assert ((before - after).abs() < 1e-6).float().mean() > 0.3 and not torch.equal(before, after)

@@ -82,3 +82,22 @@ def test_grid_finds_a_raster_of_each_period_in_noise_and_nothing_in_noise_or_a_g
     clean, dirty = loss.grid(noise, (period,)), loss.grid(noise + 0.3 * raster, (period,))
     assert dirty > 5 * clean
     assert loss.grid(gradient(128).expand(1, 3, 128, 128) * 2 - 1, (period,)) < 2e-3
+
+
+def test_response_wants_the_picture_to_move_as_much_as_it_is_asked_to():
+    before = torch.zeros(3, 1, 64, 64)
+    after = before.clone()
+    after[:, :, 20:30, 20:40] = 1
+    pictures = tuple(each.expand(-1, 3, -1, -1) for each in (before, after))
+    wanted = torch.tensor(1.5)
+    assert loss.response(pictures, (before, after), wanted).item() == pytest.approx(0.5)
+    assert loss.response(tuple(2 * each for each in pictures), (before, after), wanted).item() == 0
+    assert loss.response((pictures[0], pictures[0]), (before, after), wanted).item() == pytest.approx(1.5)
+
+
+def test_a_world_is_as_lively_as_its_pictures_change_more_than_their_input():
+    torch.manual_seed(1)
+    coarse = torch.rand(4, 1, 64, 64)
+    assert loss.liveliness(coarse.expand(-1, 3, -1, -1), coarse, 4).item() == pytest.approx(1)
+    textured = (coarse + torch.randn(4, 3, 64, 64)).contiguous()
+    assert loss.liveliness(textured, coarse, 4) > 2
