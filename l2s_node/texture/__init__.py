@@ -25,7 +25,8 @@ texture may be the SDK's own if it keeps the same pixels until the next `read` r
 given frames with a texture and nothing else: RGBA or RGBX, OpenGL's way up, valid until the next `write` returns. All
 other sinks are given host memory as ever.
 
-**Rooms.** `context` is OpenGL itself, `target` and `readback` are pictures there and their way back, `program` draws.
+**Rooms.** `context` is OpenGL itself, `target` and `readback` are pictures there and their way back, `program` fills
+them by fragment shaders and `compute`, where that is faster, by compute shaders made of the same text; `copier` copies.
 """
 
 from __future__ import annotations
@@ -33,14 +34,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from l2s_node.frame import Texture
+from l2s_node.texture.compute import filler
 from l2s_node.texture.context import EGL, GL, ShaderError, TextureError, current, standalone
-from l2s_node.texture.program import Copier, Program, Rect, Value, reading
+from l2s_node.texture.copier import Copier
+from l2s_node.texture.program import Filler, Program, Rect, Value, reading
 from l2s_node.texture.readback import ReadBack
 from l2s_node.texture.target import Image, Target
 
 __all__ = [
-    "EGL", "GL", "Copier", "Image", "Program", "ReadBack", "Rect", "ShaderError", "Target", "Texture", "TextureError",
-    "Value", "adopt", "beside", "close", "exists", "gl", "hand_in", "missing", "reading", "share",
+    "EGL", "GL", "Copier", "Filler", "Image", "Program", "ReadBack", "Rect", "ShaderError", "Target", "Texture",
+    "TextureError", "Value", "adopt", "beside", "close", "exists", "filler", "gl", "hand_in", "missing", "reading",
+    "share",
 ]  # fmt: skip
 
 _the_one: GL | None = None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 VERSION = 330
 """OpenGL 3.3 core: macOS has 4.1, everything else more."""
+COMPUTE_VERSION = 430
+"""The first OpenGL in which all that compute shaders need is certain to be there."""
 EGL = importlib.util.find_spec("glcontext") is not None and importlib.util.find_spec("glcontext.egl") is not None
 """moderngl brings it for Linux only. EGL needs no screen, and its contexts can go from thread to thread."""
 NAMES = 4096
@@ -71,6 +73,15 @@ _RAW: dict[str, tuple[Any, ...]] = {
 }
 """(result, *arguments) of the functions of OpenGL that moderngl has no words for, or that take their time: moderngl
 would hold all threads of Python while the driver compiles or draws, these don't."""
+
+
+_COMPUTE: dict[str, tuple[Any, ...]] = {
+    "glUniform4i": (None, *[_I] * 5),
+    "glBindImageTexture": (None, _U, _U, _I, ctypes.c_ubyte, _I, _U, _U),
+    "glMemoryBarrier": (None, _U),
+    "glDispatchCompute": (None, _U, _U, _U),
+}
+"""Likewise; only of `COMPUTE_VERSION` and newer."""
 
 
 class TextureError(L2SError):
@@ -141,6 +152,9 @@ class GL:
     Attributes:
         ctx: moderngl's context, for what has no words here.
         renderer: the driver's name for the device.
+        can_compute: whether there are compute shaders.
+        computes: whether what can be is run as a compute shader; None until that is chosen (see `compute`). Who
+            compares both ways sets it before programs are made: each is of the kind that was chosen then.
     """
 
     def __init__(
@@ -151,11 +165,15 @@ class GL:
     ) -> None:
         self.ctx = ctx
         self.renderer = str(ctx.info["GL_RENDERER"])
+        self.can_compute = ctx.version_code >= COMPUTE_VERSION
+        self.computes: bool | None = None
         self._own = make_current is None
         self._context = context
         self._make_current = context.use if context else make_current or ctx.__enter__
         self._thread: int | None = threading.get_ident()
-        self._raw = {name: self._load(name, types) for name, types in _RAW.items()}
+        self._raw = {
+            name: self._load(name, types) for name, types in (_RAW | (_COMPUTE if self.can_compute else {})).items()
+        }
         library = _moderngl()
         self._samplers = {
             smooth: ctx.sampler(repeat_x=False, repeat_y=False, filter=(mode, mode))
@@ -205,7 +223,7 @@ class GL:
             self.ctx.release()
 
     def call(self, name: str, *arguments: object) -> Any:
-        """A function of `_RAW`."""
+        """A function of `_RAW`, or where it `can_compute` of `_COMPUTE`."""
         return self._raw[name](*arguments)
 
     def bind(self, unit: int, texture: Texture, smooth: bool) -> None:

@@ -1,4 +1,4 @@
-"""Programs that draw full rectangles of a target, and copies by them.
+"""Programs that fill rectangles of a target: drawn here, as fragment shaders, or computed (see `compute`).
 
 Values of uniforms: a float, an int, a bool, a sequence of floats (vec2 … vec4), a `Texture`.
 """
@@ -6,7 +6,8 @@ Values of uniforms: a float, an int, a bool, a sequence of floats (vec2 … vec4
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from l2s_node.frame import Texture
@@ -32,7 +33,8 @@ Rect = tuple[int, int, int, int]
 
 _SAMPLERS = (0x8B5E, 0x8B63)
 """GL_SAMPLER_2D, GL_SAMPLER_2D_RECT."""
-_VERTEX_SHADER, _FRAGMENT_SHADER, _COMPILE_STATUS, _LINK_STATUS = 0x8B31, 0x8B30, 0x8B81, 0x8B82
+_STAGES = {"vertex": 0x8B31, "fragment": 0x8B30, "compute": 0x91B9}
+_COMPILE_STATUS, _LINK_STATUS = 0x8B81, 0x8B82
 _INFO_LOG_LENGTH, _ACTIVE_UNIFORMS = 0x8B84, 0x8B86
 _SETTERS = {
     **dict.fromkeys((0x1404, 0x8B56), ("glUniform1i", int)),  # GL_INT, GL_BOOL
@@ -44,27 +46,25 @@ _SETTERS = {
 _I, _U, _S = ctypes.c_int, ctypes.c_uint, ctypes.c_char_p
 
 
-class Program:
-    """A fragment shader that is drawn over a rectangle of a target.
+class Filler(ABC):
+    """A program that fills a rectangle of a target.
 
-    Its inputs are uniforms by name; it gets ``in vec2 isf_FragNormCoord`` from `VERTEX`, or what another vertex shader
-    gives it. Every sampler has a texture unit of its own.
+    Its inputs are uniforms by name; it gets ``vec2 isf_FragNormCoord``. Every sampler has a texture unit of its own.
     """
 
-    def __init__(self, gl: GL, fragment: str, vertex: str = VERTEX, name: str = "a shader") -> None:
+    def __init__(self, gl: GL, name: str, stages: Mapping[str, str]) -> None:
         """Compile and link.
 
         Args:
             gl: the context.
-            fragment: GLSL with its ``#version``.
-            vertex: likewise; it is drawn as a strip of four vertices without attributes.
             name: for people ("bloom.fs").
+            stages: GLSL with its ``#version`` by "vertex", "fragment" or "compute".
 
         Raises:
             ShaderError: the driver refuses it.
         """
         self.gl, self.name = gl, name
-        self._glo = _linked(gl, name, vertex, fragment)
+        self._glo = _linked(gl, name, stages)
         self._numbers: dict[str, tuple[int, str, Any]] = {}  # where, how, and what is made of it before
         self._told: dict[str, object] = {}  # what the numbers are: most stay from frame to frame
         self._units: dict[str, int] = {}
@@ -82,15 +82,17 @@ class Program:
         """The inputs that it makes use of; others may be given and are ignored."""
         return frozenset({*self._numbers, *self._units})
 
+    @abstractmethod
     def run(self, target: Target, values: dict[str, Value], into: Rect | None = None, smooth: bool = True) -> None:
-        """Draw on `into` of `target` (all of it by default), whose own texture must not be among `values`.
+        """Fill `into` of `target` (all of it by default), whose own texture must not be among `values`.
 
         `smooth` reads textures linear between texels, else the nearest one. What isn't given keeps its last value.
         """
-        self.run_on(target.fbo, values, into or (0, 0, *target.size), smooth)
 
-    def run_on(self, fbo: moderngl.Framebuffer, values: dict[str, Value], into: Rect, smooth: bool = True) -> None:
-        """Draw on a framebuffer of any origin, as the screen (``gl.ctx.screen``)."""
+    def release(self) -> None:
+        self.gl.call("glDeleteProgram", self._glo)
+
+    def _use(self, values: dict[str, Value], smooth: bool) -> None:
         self.gl.call("glUseProgram", self._glo)
         for key, value in values.items():
             if isinstance(value, Texture):
@@ -98,12 +100,6 @@ class Program:
                     self.gl.bind(self._units[key], value, smooth)
             elif key in self._numbers:
                 self._set(key, value)
-        fbo.use()
-        fbo.viewport = into
-        self.gl.draw(self._glo)
-
-    def release(self) -> None:
-        self.gl.call("glDeleteProgram", self._glo)
 
     def _set(self, key: str, value: float | Sequence[float]) -> None:
         number = value if isinstance(value, (float, int)) else tuple(value)
@@ -113,15 +109,36 @@ class Program:
             self._told[key] = number
 
 
-def _linked(gl: GL, name: str, vertex: str, fragment: str) -> int:
+class Program(Filler):
+    """A fragment shader that is drawn: on any framebuffer, by any driver.
+
+    It gets ``in vec2 isf_FragNormCoord`` from `VERTEX`, or what another vertex shader gives it.
+    """
+
+    def __init__(self, gl: GL, fragment: str, vertex: str = VERTEX, name: str = "a shader") -> None:
+        """Compile and link `fragment`, drawn as a strip of four vertices without attributes; see `Filler`."""
+        super().__init__(gl, name, {"vertex": vertex, "fragment": fragment})
+
+    def run(self, target: Target, values: dict[str, Value], into: Rect | None = None, smooth: bool = True) -> None:
+        self.run_on(target.fbo, values, into or (0, 0, *target.size), smooth)
+
+    def run_on(self, fbo: moderngl.Framebuffer, values: dict[str, Value], into: Rect, smooth: bool = True) -> None:
+        """Draw on a framebuffer of any origin, as the screen (``gl.ctx.screen``)."""
+        self._use(values, smooth)
+        fbo.use()
+        fbo.viewport = into
+        self.gl.draw(self._glo)
+
+
+def _linked(gl: GL, name: str, stages: Mapping[str, str]) -> int:
     """OpenGL's name of a program.
 
     Raises:
-        ShaderError: see `Program`.
+        ShaderError: see `Filler`.
     """
     program, shaders, refused = gl.call("glCreateProgram"), list[int](), ""
-    for stage, kind, text in (("vertex", _VERTEX_SHADER, vertex), ("fragment", _FRAGMENT_SHADER, fragment)):
-        shader = gl.call("glCreateShader", kind)
+    for stage, text in stages.items():
+        shader = gl.call("glCreateShader", _STAGES[stage])
         gl.call("glShaderSource", shader, 1, ctypes.byref(_S(text.encode())), None)
         gl.call("glCompileShader", shader)
         gl.call("glAttachShader", program, shader)
@@ -172,36 +189,4 @@ def reading(name: str, rectangle: bool) -> str:
         f"vec4 {name}_texel(ivec2 p) {{ return texelFetch({name}, p{lod}); }}\n"
         f"vec4 {name}_at(vec2 uv) {{ return texture({name}, uv{scale.format(name)}); }}\n"
         f"ivec2 {name}_size() {{ return textureSize({name}{lod}); }}\n"
-    )
-
-
-class Copier:
-    """Copies textures of any kind and size to targets, linear between texels, the right way up."""
-
-    def __init__(self, gl: GL) -> None:
-        self._gl = gl
-        self._programs: dict[bool, Program] = {}
-
-    def copy(self, texture: Texture, target: Target) -> None:
-        """All of `texture` to all of `target`."""
-        self.copy_to(texture, target.fbo, (0, 0, *target.size))
-
-    def copy_to(self, texture: Texture, fbo: moderngl.Framebuffer, into: Rect) -> None:
-        """All of `texture` to a rectangle of a framebuffer of any origin, as the screen."""
-        program = self._programs.get(texture.rectangle)
-        if program is None:
-            program = self._programs[texture.rectangle] = Program(self._gl, _copy(texture.rectangle), name="copy")
-        program.run_on(fbo, {"source": texture, "flipped": texture.flipped}, into)
-
-    def release(self) -> None:
-        for program in self._programs.values():
-            program.release()
-        self._programs.clear()
-
-
-def _copy(rectangle: bool) -> str:
-    return (
-        "#version 330\n" + reading("source", rectangle) + "uniform bool flipped; in vec2 isf_FragNormCoord;\n"
-        "out vec4 colour; void main() { vec2 uv = isf_FragNormCoord;\n"
-        "colour = source_at(vec2(uv.x, flipped ? 1.0 - uv.y : uv.y)); }\n"
     )
