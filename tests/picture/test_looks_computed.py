@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from l2s_node import texture
+from l2s_node.bench._ways import SOFTWARE
 from l2s_node.config import assets
 from l2s_node.errors import LookError
 from l2s_node.params import Value
@@ -70,7 +71,8 @@ class Stage:
 
 @pytest.mark.parametrize("path", sorted((assets() / "shaders" / "looks").glob("*.fs")), ids=lambda path: path.stem)
 def test_ours_look_the_same_over_changes_of_size_and_leave_nothing_behind(gl: GL, path: Path) -> None:
-    """But where a mirror's edge falls between two pixels."""
+    """But where a mirror's edge falls between two pixels; and a GPU's filters have 8 bits, which an edge multiplies."""
+    software = gl.renderer.startswith(SOFTWARE)
     played = Library([path.parent]).looks[path.stem]
     counts = []
     for _ in range(2):
@@ -78,7 +80,8 @@ def test_ours_look_the_same_over_changes_of_size_and_leave_nothing_behind(gl: GL
         for size in ((96, 54), (130, 77), (64, 64), (96, 54)):
             for _ in range(4):
                 drawn, computed = (stage.play(size) for stage in stages)
-                assert (np.abs(drawn - computed) > 1).mean() < 1e-3 and drawn.std() > 5
+                apart = np.abs(drawn - computed)
+                assert (apart > (1 if software else 8)).mean() < 1e-3 and apart.mean() < 0.5 and drawn.std() > 5
         for stage in stages:
             stage.release()
         counts.append(gl.objects())
@@ -126,7 +129,7 @@ def test_passes_of_both_kinds_go_together(gl: GL, tmp_path: Path) -> None:
         }"""
     drawn, computed = (Stage(gl, look(tmp_path, text, PASSES=passes), way) for way in (False, True))
     for size in ((96, 54), (96, 54), (50, 50), (97, 55)):
-        assert np.abs(drawn.play(size) - computed.play(size)).max() <= 1
+        assert np.abs(drawn.play(size) - computed.play(size)).max() <= (1 if gl.renderer.startswith(SOFTWARE) else 3)
 
 
 @pytest.mark.parametrize("computed", [False, True], ids=["drawn", "computed"])
