@@ -212,6 +212,8 @@ class GraphPipeline(Pipeline):
     def _ran(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> Program | None:
         """The program of this structure, with what it made of `frame` in `out`; None where there is none yet."""
         program = self._program(plan, player, params)
+        if self._bridge:
+            self._bridge.let_go()  # of what a frame that failed had mapped
         if plan.textured or plan.drawn:
             fitted = self._opened().fit(plan.canvas, plan.geometry.shown[2:])
             if fitted and self._bridge:
@@ -227,10 +229,11 @@ class GraphPipeline(Pipeline):
         return program
 
     def _fetch(self, texture: Texture, plan: Plan, program: Program) -> None:
-        """The luma of `texture` to where the graph begins."""
+        """The luma of `texture` to where the graph begins; what `_hand_over` stores to is mapped along with it."""
         sampler, bridge = self._opened().sampler, self._bridged()
+        then = self._opened().painter.picture if plan.drawn else None
         sampler.draw(texture, plan.geometry, plan.canvas)
-        if bridge is None or not self._tried(lambda: bridge.fetch(sampler.target, program.source.there)):
+        if bridge is None or not self._tried(lambda: bridge.fetch(sampler.target, program.source.there, then)):
             program.source.send(sampler.take(), self._locked)
 
     def _bridged(self) -> Bridge | None:

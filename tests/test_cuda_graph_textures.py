@@ -66,6 +66,54 @@ def test_cuda_reads_and_writes_textures(gl: GL) -> None:
     copier.release()
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["mapped apart", "mapped together"])
+@pytest.mark.parametrize("computed", [False, True], ids=["drawn", "computed"])
+def test_cuda_waits_for_passes_and_passes_for_cuda(gl: GL, computed: bool, together: bool) -> None:
+    """Over and over, with nobody waiting in between: every picture is that of its own frame."""
+    from l2s_node.picture.cuda_gl import Bridge
+
+    if computed and not gl.can_compute:
+        pytest.skip("this OpenGL has no compute shaders")
+    gl.computes = computed
+    rng, bridge, copier, size = np.random.default_rng(0), Bridge(), texture.Copier(gl), (640, 360)
+    upload, image = Image(gl, size), Image(gl, size)
+    first, last = Target(gl, size), Target(gl, size)
+    there = torch.empty(size[1], size[0], 4, dtype=torch.uint8, device="cuda")
+    for n in range(30):
+        pixels = rng.integers(0, 256, (size[1], size[0], 4), np.uint8)
+        copier.copy(upload.write(pixels), first)
+        bridge.fetch(first, there, image if together else None)
+        bridge.store(255 - there, image)
+        copier.copy(image.texture, last)
+        assert bool((last.read() == 255 - pixels).all()), n
+    bridge.release()
+    for each in (upload, image, first, last, copier):
+        each.release()
+
+
+def test_what_was_mapped_for_a_picture_that_never_came_is_let_go(gl: GL) -> None:
+    from l2s_node.picture.cuda_gl import Bridge
+
+    bridge, targets = Bridge(hints=False), [Target(gl, (64, 36), 1) for _ in range(2)]
+    there = torch.empty(36, 64, dtype=torch.uint8, device="cuda")
+    images = [Image(gl, (64, 36), 1) for _ in range(2)]
+    for n in range(6):
+        targets[n % 2].clear((n / 255, 0.0, 0.0, 1.0))  # CUDA may still have the other one
+        bridge.fetch(targets[n % 2], there, images[n % 2])
+        assert bool((there == n).all())
+        if n > 3:
+            bridge.store(there, images[0])  # mapped or not
+    bridge.fetch(targets[0], there, images[1])
+    bridge.let_go()
+    targets[0].clear()
+    bridge.release()
+    copier, seen = texture.Copier(gl), Target(gl, (64, 36), 1)
+    copier.copy(images[0].texture, seen)
+    assert bool((seen.read() == 5).all())
+    for each in (seen, copier, *targets, *images):
+        each.release()
+
+
 @pytest.mark.parametrize("values", CASES, ids=str)
 def test_every_kind_of_knob(gl: GL, gpu: GraphPipeline, values: dict[str, object]) -> None:
     as_texture, cpu = Texturing(gl), Pipeline()

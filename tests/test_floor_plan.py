@@ -44,7 +44,7 @@ ONLY_IN = {
     "openvino": ("models/engines/openvino.py",),
     "onnxruntime": ("models/engines/onnxruntime.py",),
     "torch_tensorrt": ("models/engines/tensorrt.py",),
-    "moderngl": ("texture.py",),
+    "moderngl": ("texture/",),
     "glfw": ("video/_glfw.py",),
     "cuda": ("picture/cuda_gl.py",),
 }
@@ -53,6 +53,7 @@ ONLY_IN = {
 NO_TORCH = (
     "video/",
     "control/",
+    "texture/",
     "errors.py",
     "frame.py",
     "params.py",
@@ -61,7 +62,6 @@ NO_TORCH = (
     "config.py",
     "reader.py",
     "egl.py",
-    "texture.py",
     "outlet.py",
     "picture/packing.py",
 )

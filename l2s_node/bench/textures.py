@@ -6,8 +6,8 @@ import itertools
 import logging
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import numpy as np
 import psutil
@@ -15,6 +15,7 @@ import torch
 
 from l2s_node import texture
 from l2s_node.bench._row import Row, Task, in_turns, timed, timing
+from l2s_node.bench._ways import REPEATS, both, by, clocked, software
 from l2s_node.bench._worlds import random_world
 from l2s_node.config import RunConfig, assets
 from l2s_node.cuda_graph import create
@@ -25,34 +26,33 @@ from l2s_node.models import engines
 from l2s_node.params import Board, Params
 from l2s_node.picture import host
 from l2s_node.picture.buffers import Buffers
+from l2s_node.picture.compose import Style
+from l2s_node.picture.cuda_gl import Bridge
 from l2s_node.picture.geometry import solve
-from l2s_node.picture.gl import Sampler
+from l2s_node.picture.gl import Painter, Sampler
 from l2s_node.picture.isf_run import Running
 from l2s_node.picture.looks import Library, Look
 from l2s_node.picture.packing import Packer, Unpacker
 from l2s_node.pipeline import Pipeline, Player
-from l2s_node.texture import GL, Copier, Image, ReadBack, Target
+from l2s_node.texture import GL, Copier, Image, ReadBack, Target, TextureError
 
 log = logging.getLogger(__name__)
 
-FULL, CANVAS = (1920, 1080), (256, 256)
+FULL, CANVAS, WIDE = (1920, 1080), (256, 256), (448, 256)
 FRAMES, EVERY = 10_000, 100
 """Frames of the run that must not grow, and after how many the source changes its size."""
 SMALL = [(160, 90), (200, 112), (128, 128)]
 """Sizes of that run: a hundred of its frames must not take minutes where there is no GPU."""
-SOFTWARE = ("llvmpipe", "softpipe", "SwiftShader", "Apple Software Renderer")
-"""Renderers that are no GPU."""
 WARM = 1_000
 """Frames of it before anything is counted: every size was met, every look drawn."""
-
-REPEATS = 50
-"""How often the parts of a look's time are measured."""
 
 METHOD = (
     "a 1080p BGRA texture; one channel of 256x256 in host memory by the shader, beside the whole texture read back and "
     "sampled there; each time ends when the bytes have arrived, and what OpenGL or CUDA was asked has been done. A "
     "look's row is what it adds to a frame: frames of textures with it and without it in turns, each until a fence "
-    "says that it is drawn, and the difference of each two; below it, whole frames of bytes, with upload and read-back"
+    "says that it is drawn, and the difference of each two; below it, whole frames of bytes, with upload and reading. "
+    "Passes run in the way in which this driver was found to be faster, but in rows that set both beside each other: "
+    "one pass, or all of a look's, again and again in turns, each until a fence is passed"
 )
 
 
@@ -61,6 +61,7 @@ def rows(task: Task) -> Iterator[Row]:
     gl = texture.gl()
     try:
         yield from _sampling(gl)
+        yield from _passes(gl)
         yield from _through_cuda(gl, task)
         yield from _looks(gl)
         yield from _growth(gl, task)
@@ -97,32 +98,76 @@ def _sampling(gl: GL) -> Iterator[Row]:
         each.release()
 
 
+# --- drawn, and computed ----------------------------------------------------------------------------------------------
+
+
+def _passes(gl: GL) -> Iterator[Row]:
+    """The single passes of a frame that never leaves the GPU, in both ways."""
+    image = Image(gl, FULL)
+    picture = image.write(_pixels(FULL))
+
+    def copied(stack: ExitStack) -> Callable[[], object]:
+        copier, target = Copier(gl), Target(gl, FULL)
+        stack.callback(copier.release)
+        stack.callback(target.release)
+        return lambda: copier.copy(picture, target)
+
+    def sampled(stack: ExitStack) -> Callable[[], object]:
+        sampler, geometry = Sampler(gl), solve(FULL, WIDE, FULL, "fit")
+        stack.callback(sampler.release)
+        return lambda: sampler.draw(picture, geometry, WIDE)
+
+    def composed(style: Style) -> Callable[[ExitStack], Callable[[], object]]:
+        def made(stack: ExitStack) -> Callable[[], object]:
+            painter, geometry = Painter(gl), solve(FULL, WIDE, FULL, "fit")
+            stack.callback(painter.release)
+            painter.write(torch.rand(3, WIDE[1], WIDE[0]))
+            return lambda: painter.paint(picture if style.mixed else None, geometry, FULL, style, mix=0.6)
+
+        return made
+
+    yield from both(gl, "a 1080p texture copied", copied)
+    yield from both(gl, f"1080p sampled to {WIDE[0]}x{WIDE[1]}", sampled)
+    yield from both(gl, "composed at 1080p, bicubic", composed(Style()))
+    yield from both(gl, "composed at 1080p, bilinear", composed(Style(upscale="bilinear")))
+    yield from both(gl, "composed at 1080p over the input", composed(Style("screen", True)))
+    image.release()
+
+
 # --- a texture, through CUDA, to a texture ----------------------------------------------------------------------------
 
 
 def _through_cuda(gl: GL, task: Task) -> Iterator[Row]:
     if task.device.type != "cuda":
         return
+    yield from _mapping(gl, task.device)
     image = Image(gl, FULL)
     frame = _frame(image.write(_pixels(FULL)))
-    within, through = (_steps(gl, task, frame, apart) for apart in (False, True))
-    what = "1080p texture → CUDA → large → 1080p texture"
-    yield timing(what, within[0], "through host memory", through[0], goal=0.6, note=within[1])
+    generator, card = random_world("classic", "large")
+    canvas = canvas_of(card, RunConfig(source="null:", sinks=("null:",)), FULL, task.device)
+    draw_field(generator, card, canvas)
+    engine, _ = engines.build("auto", generator, card, (1, 1, canvas[1], canvas[0]), task.device)
+    with closing(engine):
+        player = Player.of("large", engine, canvas)
+        within, through = (_steps(gl, task, frame, player, apart) for apart in (False, True))
+        what, note = "1080p texture → CUDA → large → 1080p texture", f"{engine.name} {engine.precision}, {within[1]}"
+        yield timing(what, within[0], "through host memory", through[0], goal=0.6, note=note)
+        if gl.can_compute:
+            times = list[list[float]]()
+            for way in (True, False):
+                with by(gl, way):
+                    times.append(_steps(gl, task, frame, player, False)[0])
+            yield timing("the same, passes computed", times[0], "drawn", times[1])
     image.release()
 
 
-def _steps(gl: GL, task: Task, frame: Frame, apart: bool) -> tuple[list[float], str]:
-    """(milliseconds of single steps, engine and way) of the large world; `apart` keeps CUDA away from OpenGL."""
-    generator, card = random_world("classic", "large")
-    config = RunConfig(source="null:", sinks=("null:",))
-    canvas = canvas_of(card, config, FULL, task.device)
-    draw_field(generator, card, canvas)
-    engine, _ = engines.build("auto", generator, card, (1, 1, canvas[1], canvas[0]), task.device)
+def _steps(gl: GL, task: Task, frame: Frame, player: Player, apart: bool) -> tuple[list[float], str]:
+    """(milliseconds of single steps, way) of a world; `apart` keeps CUDA away from OpenGL."""
     pipeline, params = create(task.device), Board(crossfade=0).snapshot()
     pipeline.textures = True
     pipeline._apart = apart  # type: ignore[attr-defined]
-    with closing(engine), closing(pipeline):
-        pipeline.use(Player.of("large", engine, canvas), 0.0)
+    with closing(pipeline):
+        pipeline.use(player, 0.0)
         now = iter(n / 60 for n in range(1_000_000))
 
         def step() -> None:
@@ -132,8 +177,36 @@ def _steps(gl: GL, task: Task, frame: Frame, apart: bool) -> tuple[list[float], 
         step()  # what it meets is prepared now
         pipeline.settle()
         times = timed(step)
-        way = "host memory" if pipeline._apart else "within the GPU"  # type: ignore[attr-defined]
-    return times, f"{engine.name} {engine.precision}, {way}"
+        return times, "host memory" if pipeline._apart else "within the GPU"  # type: ignore[attr-defined]
+
+
+def _mapping(gl: GL, device: torch.device) -> Iterator[Row]:
+    """What OpenGL's textures cost CUDA: one of the canvas's size fetched, one of the picture's stored to."""
+    target, image = Target(gl, WIDE, 1), Image(gl, WIDE, dtype="f2")
+    luma = torch.empty(WIDE[1], WIDE[0], dtype=torch.uint8, device=device)
+    rgba = torch.zeros(WIDE[1], WIDE[0], 4, dtype=torch.float16, device=device)
+
+    def frame(bridge: Bridge, then: Image | None) -> Callable[[], None]:
+        def whole() -> None:
+            target.clear()
+            bridge.fetch(target, luma, then)
+            bridge.store(rgba, image)
+            torch.cuda.synchronize(device)
+            gl.wait()
+
+        return whole
+
+    try:
+        for hints in (True, False):
+            bridge = Bridge(hints)
+            together, apart = in_turns(frame(bridge, image), frame(bridge, None))
+            what = f"two textures mapped by one call{'' if hints else ', without hints'}"
+            yield timing(what, together, "by a call each", apart)
+            bridge.release()
+    except TextureError as err:
+        log.warning("%s", err)
+    for each in (target, image):
+        each.release()
 
 
 # --- looks ------------------------------------------------------------------------------------------------------------
@@ -151,13 +224,20 @@ def _looks(gl: GL) -> Iterator[Row]:
 
 
 def _look_rows(name: str, running: Running, frames: _Frames) -> Iterator[Row]:
-    software = frames.gl.renderer.startswith(SOFTWARE)
+    gl = frames.gl
     without, whole = in_turns(lambda: frames.texture(None), lambda: frames.texture(running))
     added = [one - other for one, other in zip(whole, without, strict=True)]
     parts = f"told to the driver in {frames.told(running):.2f} ms"
-    if not software:  # its timers count what it was told, not what it has drawn
-        parts += f", drawn by the GPU in {frames.drawn(running):.2f} ms"
-    yield timing(f"look {name} at 1080p", added, goal=None if software else 0.3, note=parts)
+    if not software(gl):
+        parts += f", done by the GPU in {clocked(gl, lambda: frames.look(running)):.2f} ms"
+    yield timing(f"look {name} at 1080p", added, goal=None if software(gl) else 0.3, note=parts)
+
+    def made(stack: ExitStack) -> Callable[[], object]:
+        again = Running(gl, running.look, frames.copier)
+        stack.callback(again.release)
+        return lambda: frames.look(again)
+
+    yield from both(gl, f"look {name} alone", made)
     without, whole = in_turns(lambda: frames.bytes(None), lambda: frames.bytes(running))
     yield timing(f"UYVY → texture → {name} → UYVY", whole, "without the look", without)
 
@@ -194,14 +274,9 @@ class _Frames:
             self.gl.wait()
         return statistics.median(times)
 
-    def drawn(self, running: Running) -> float:
-        """Milliseconds in which the GPU draws it, by the GPU's own clock."""
-        query, times = self.gl.ctx.query(time=True), list[float]()
-        for _ in range(REPEATS):
-            with query:
-                self._over(self._picture.texture, running)
-            times.append(query.elapsed / 1e6)
-        return statistics.median(times)
+    def look(self, running: Running) -> None:
+        """The look over the picture, and nothing else."""
+        self._over(self._picture.texture, running)
 
     def waiting(self) -> Row:
         """What waiting costs: a copy until a fence is passed, beside the same until ``glFinish`` returns."""

@@ -34,8 +34,12 @@ vec4 texture2DRect(sampler2D i, vec2 p) { return IMG_PIXEL(i, p); }
 #define vv_FragNormCoord isf_FragNormCoord
 """
 """Functions, not macros: a file may have a variable called ``texture``."""
-_BIASED = "vec4 texture2D(sampler2D i, vec2 p, float b) { return texture(i, p, b); }\n"
-"""Fragment shaders only."""
+_BIASED = """\
+#ifndef L2S_COMPUTE
+vec4 texture2D(sampler2D i, vec2 p, float b) { return texture(i, p, b); }
+#endif
+"""
+"""Fragment shaders that are drawn only; see `texture.compute`."""
 _VERTEX_START = """\
 out vec2 isf_FragNormCoord;
 void isf_vertShaderInit() {

@@ -14,7 +14,7 @@ from l2s_node.picture import isf_glsl
 from l2s_node.picture.arithmetic import Expression
 from l2s_node.picture.isf import IMAGES, VERTEX_SUFFIX, Pass
 from l2s_node.picture.looks import Look, Numbers
-from l2s_node.texture import GL, Copier, Image, Program, ShaderError, Target
+from l2s_node.texture import GL, Copier, Filler, Image, ShaderError, Target, filler
 
 MAX_SIDE = 8192
 """Pixels on a side of a buffer, whatever its expression says."""
@@ -185,7 +185,7 @@ class _Buffer:
             self.back.release()
 
 
-def _compiled(gl: GL, look: Look) -> list[Program]:
+def _compiled(gl: GL, look: Look) -> list[Filler]:
     """The program of every pass, in GLSL that leaves names free; where that is refused, in the newest that there is.
 
     Some files need what came later (an int returned as a float), none needs both.
@@ -206,15 +206,15 @@ def _compiled(gl: GL, look: Look) -> list[Program]:
         raise LookError(f"{path}{f', line {line}' if line else ''}: {text}") from err
 
 
-def _programs(gl: GL, look: Look, version: int) -> list[Program]:
+def _programs(gl: GL, look: Look, version: int) -> list[Filler]:
     """One for each pass, in which there is nothing of the others: fewer registers, fewer inputs to set."""
     return [_program(gl, look, version, only) for only in range(len(look.shader.passes))]
 
 
-def _program(gl: GL, look: Look, version: int, only: int) -> Program:
+def _program(gl: GL, look: Look, version: int, only: int) -> Filler:
     shader = look.shader
     fragment, vertex = isf_glsl.fragment(shader, version, only), isf_glsl.vertex(shader, version, only)
-    return Program(gl, fragment, vertex, shader.path.name)
+    return filler(gl, fragment, vertex, shader.path.name, drawn=shader.vertex is not None)
 
 
 def _image(gl: GL, pixels: np.ndarray) -> Image:

@@ -12,17 +12,17 @@ import numpy as np
 from l2s_node.config import assets
 from l2s_node.frame import Texture, is_sd
 from l2s_node.picture import isf, isf_glsl
-from l2s_node.texture import GL, Image, Program, ReadBack, Target, Value
+from l2s_node.texture import GL, Filler, Image, ReadBack, Target, Value, filler
 
 
-def shader(gl: GL, name: str, rectangle: bool = False) -> Program:
+def shader(gl: GL, name: str, rectangle: bool = False) -> Filler:
     """The program of ``shaders/name.fs``; with `rectangle`, its ``inputImage`` is a rectangle texture."""
     read = isf.read(assets() / "shaders" / f"{name}.fs")
     fragment, vertex = isf_glsl.fragment(read), isf_glsl.vertex(read)
     if rectangle:  # both: a linker refuses one name of two types
         assert _PLAIN in fragment and _PLAIN in vertex
         fragment, vertex = (text.replace(_PLAIN, _RECTANGLE) for text in (fragment, vertex))
-    return Program(gl, fragment, vertex, f"{name}.fs")
+    return filler(gl, fragment, vertex, f"{name}.fs")
 
 
 _PLAIN = "uniform sampler2D inputImage;\n"
@@ -38,9 +38,9 @@ class Shaders:
 
     def __init__(self, gl: GL) -> None:
         self._gl = gl
-        self._programs: dict[tuple[str, bool], Program] = {}
+        self._programs: dict[tuple[str, bool], Filler] = {}
 
-    def __call__(self, name: str, rectangle: bool = False) -> Program:
+    def __call__(self, name: str, rectangle: bool = False) -> Filler:
         program = self._programs.get((name, rectangle))
         if program is None:
             program = self._programs[name, rectangle] = shader(self._gl, name, rectangle)

@@ -26,7 +26,7 @@ from l2s_node.picture.isf_run import Running
 from l2s_node.picture.looks import Library, Look
 from l2s_node.picture.packing import Packer, Unpacker
 from l2s_node.picture.ready import Making
-from l2s_node.texture import GL, Copier, Program, Target, TextureError
+from l2s_node.texture import GL, Copier, Target, TextureError, filler
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ class _Stage:
         self.running: dict[str, Running] = {}
         self._gl = gl
         self._copier = Copier(gl)
-        self._fade = Program(gl, _FADE, name="fade")
+        self._fade = filler(gl, _FADE, name="fade")
         self._unpack, self._pack = Unpacker(gl), Packer(gl, patience, OUTPUTS)
         self._targets: dict[str, Target] = {}
         self._awake: set[str] = set()

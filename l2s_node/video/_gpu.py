@@ -13,7 +13,7 @@ import numpy as np
 
 from l2s_node.errors import RoomError
 from l2s_node.frame import Frame, PixelFormat, Texture
-from l2s_node.texture import GL, Copier, Program, Target, reading
+from l2s_node.texture import GL, Copier, Target, filler, reading
 
 LOOK = 0.1
 """Seconds between two looks at who is there."""
@@ -130,7 +130,7 @@ class Shown:
     """A frame's texture as others may show it: whose fourth channel is to be ignored becomes opaque, for they don't."""
 
     def __init__(self, gl: GL) -> None:
-        self._gl, self._target, self._program = gl, Target(gl, (1, 1)), Program(gl, _OPAQUE, name="opaque")
+        self._gl, self._target, self._program = gl, Target(gl, (1, 1)), filler(gl, _OPAQUE, name="opaque")
 
     def __call__(self, frame: Frame) -> Texture:
         """A texture that is valid until the next call.

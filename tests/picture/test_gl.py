@@ -27,9 +27,15 @@ LIMIT = 2.0
 FRAMINGS = ("crop", "fit", "stretch")
 
 
-@pytest.fixture(scope="module")
-def gl() -> Iterator[GL]:
-    yield texture.gl()
+@pytest.fixture(scope="module", params=[False, True], ids=["drawn", "computed"])
+def gl(request: pytest.FixtureRequest) -> Iterator[GL]:
+    """Both ways in which a shader is run."""
+    made = texture.gl()
+    made.computes = request.param
+    if request.param and not made.can_compute:
+        texture.close()
+        pytest.skip("this OpenGL has no compute shaders")
+    yield made
     texture.close()
 
 

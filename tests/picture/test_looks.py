@@ -98,6 +98,16 @@ class Desk:
         return self.post.through(frame, params, self.now) if self.post.on(params) else frame
 
 
+@pytest.fixture(params=[False, True], ids=["drawn", "computed"])
+def way(request: pytest.FixtureRequest) -> bool:
+    """Both ways in which a look's passes are run, for whatever is made from here on."""
+    made = texture.gl()
+    made.computes = bool(request.param)
+    if made.computes and not made.can_compute:
+        pytest.skip("this OpenGL has no compute shaders")
+    return made.computes
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Callable[[], Desk]]:
     """Makes a desk with the looks that lie in the test's folder by then."""
@@ -116,7 +126,7 @@ def desk(tmp_path: Path) -> Iterator[Callable[[], Desk]]:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_each_of_ours_changes_the_picture_and_leaves_it_alone_at_nothing(desk: Any, name: str) -> None:
+def test_each_of_ours_changes_the_picture_and_leaves_it_alone_at_nothing(way: bool, desk: Any, name: str) -> None:
     made, frame = desk(assets() / "shaders" / "looks"), rich()
     for _ in range(20):
         out = made.play(frame, look=name)
@@ -126,7 +136,7 @@ def test_each_of_ours_changes_the_picture_and_leaves_it_alone_at_nothing(desk: A
     assert np.abs(rgb(out) - rgb(frame)).max() < 0.03
 
 
-def test_a_slit_scan_shows_the_past_beside_the_present(desk: Any) -> None:
+def test_a_slit_scan_shows_the_past_beside_the_present(way: bool, desk: Any) -> None:
     made = desk(assets() / "shaders" / "looks")
     for i in range(90):
         out = made.play(plain((i / 90,) * 3), look="slit_scan", look__slit_scan__seconds=1)
@@ -152,7 +162,7 @@ def test_looks_lie_over_each_other_in_the_order_of_the_knob(desk: Any, tmp_path:
     assert made.play(frame, look="") is frame
 
 
-def test_inputs_of_every_kind_are_knobs_and_reach_the_shader(desk: Any, tmp_path: Path) -> None:
+def test_inputs_of_every_kind_are_knobs_and_reach_the_shader(way: bool, desk: Any, tmp_path: Path) -> None:
     kinds = [
         {"NAME": "level", "TYPE": "float", "DEFAULT": 0.25, "MIN": 0, "MAX": 1},
         {"NAME": "on", "TYPE": "bool", "DEFAULT": True},
@@ -185,7 +195,9 @@ def test_an_event_is_true_for_one_frame(desk: Any, tmp_path: Path) -> None:
     assert [value > 0.5 for value in seen] == [False, True, False, False, True]
 
 
-def test_a_lasting_buffer_remembers_and_one_that_does_not_last_is_drawn_anew(desk: Any, tmp_path: Path) -> None:
+def test_a_lasting_buffer_remembers_and_one_that_does_not_last_is_drawn_anew(
+    way: bool, desk: Any, tmp_path: Path
+) -> None:
     passes = [{"TARGET": "sum", "PERSISTENT": True, "FLOAT": True, "WIDTH": "1", "HEIGHT": "$HEIGHT / 2"}, {}]
     body = """
         if (PASSINDEX == 0) gl_FragColor = IMG_NORM_PIXEL(sum, vec2(0.5)) + vec4(0.1);
@@ -206,7 +218,7 @@ def test_time_is_in_seconds_whatever_the_frame_rate(desk: Any, tmp_path: Path, f
     assert rgb(out).mean((0, 1)) == pytest.approx([0.25, 4 / fps, fps / 256], abs=0.03)
 
 
-def test_the_picture_is_upright_and_its_size_is_known(desk: Any, tmp_path: Path) -> None:
+def test_the_picture_is_upright_and_its_size_is_known(way: bool, desk: Any, tmp_path: Path) -> None:
     body = "gl_FragColor = vec4(isf_FragNormCoord.y, IMG_THIS_PIXEL(inputImage).g, RENDERSIZE.x / 256.0, 1.0);"
     write(tmp_path, "x", body)
     ramp = np.zeros((SIZE[1], SIZE[0], 3))
@@ -220,7 +232,7 @@ def test_the_picture_is_upright_and_its_size_is_known(desk: Any, tmp_path: Path)
     )
 
 
-def test_an_imported_picture_is_read_from_beside_the_file(desk: Any, tmp_path: Path) -> None:
+def test_an_imported_picture_is_read_from_beside_the_file(way: bool, desk: Any, tmp_path: Path) -> None:
     Picture.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.png")
     write(
         tmp_path, "x", "gl_FragColor = IMG_NORM_PIXEL(red, isf_FragNormCoord);", IMPORTED={"red": {"PATH": "red.png"}}
@@ -228,7 +240,7 @@ def test_an_imported_picture_is_read_from_beside_the_file(desk: Any, tmp_path: P
     assert rgb(desk().play(plain(), look="x")).mean((0, 1)) == pytest.approx([1, 0, 0], abs=0.04)
 
 
-def test_alpha_goes_through_as_it_was(desk: Any, tmp_path: Path) -> None:
+def test_alpha_goes_through_as_it_was(way: bool, desk: Any, tmp_path: Path) -> None:
     write(tmp_path, "x", "gl_FragColor = vec4(1.0 - IMG_THIS_PIXEL(inputImage).rgb, IMG_THIS_PIXEL(inputImage).a);")
     out = desk().play(uyvy(np.full((SIZE[1], SIZE[0], 3), 0.25), PixelFormat.UYVA), look="x")
     assert out.format is PixelFormat.UYVA and (out.planes[1] == 77).all() and grey(out) == pytest.approx(0.75, abs=0.03)
@@ -387,7 +399,9 @@ def test_the_fade_to_black_comes_last(tmp_path: Path) -> None:
 # --- while the show runs ----------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_changes_plays_anew_and_keeps_its_knobs_and_its_memory(desk: Any, tmp_path: Path) -> None:
+def test_a_file_that_changes_plays_anew_and_keeps_its_knobs_and_its_memory(
+    way: bool, desk: Any, tmp_path: Path
+) -> None:
     level = {"NAME": "level", "TYPE": "float", "DEFAULT": 0.2, "MIN": 0, "MAX": 1}
     passes = [{"TARGET": "sum", "PERSISTENT": True, "FLOAT": True}, {}]
     add = "if (PASSINDEX == 0) gl_FragColor = IMG_THIS_PIXEL(sum) + vec4(level); else gl_FragColor = "
@@ -401,7 +415,7 @@ def test_a_file_that_changes_plays_anew_and_keeps_its_knobs_and_its_memory(desk:
 
 @pytest.mark.parametrize("fault", ["glsl", "json"])
 def test_a_file_that_breaks_is_named_with_its_line_and_the_last_good_version_plays_on(
-    desk: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
+    way: bool, desk: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     caplog.set_level(logging.ERROR)
     write(tmp_path, "x", "gl_FragColor = vec4(0.75);")

@@ -253,7 +253,7 @@ def start(folder: Path, desktop: Desktop, *options: str) -> subprocess.Popen[str
     make_world(folder, "night", grey=0.25)
     command = [sys.executable, "-m", "l2s_node", "run", "--in", "pattern:bars", "--world", "night", "--size", "small",
                "--engine", "eager", "--device", "cpu", "--osc", "0", "--panel", "0", "--set", "mix=0.5"]  # fmt: skip
-    home = {"L2S_HOME": str(folder), "PYTHONPATH": str(Path(texture.__file__).parent.parent)}
+    home = {"L2S_HOME": str(folder), "PYTHONPATH": str(Path(texture.__file__).parents[2])}
     env = os.environ | home | {"DISPLAY": desktop.name}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen([*command, *options], cwd=folder, env=env, **pipes)
