@@ -54,7 +54,7 @@ def test_a_training_ends_in_a_world_that_can_be_played(settings):
     condition.check(card.condition)
     assert card.condition["detail"] == [8, 32] and card.seed == 0
     assert card.training["images"] == 12 and card.training["skipped"] == 1 and card.training["held_back"] == 1
-    assert {"critic", "adversarial", "consistency", "colour", "grid"} <= card.training["losses"].keys()
+    assert {"critic", "adversarial", "consistency", "colour", "response", "grid"} <= card.training["losses"].keys()
     assert "24 pictures" in card.sources
     generator.draw_field(128, 192, card.seed)
     with torch.no_grad():
@@ -63,6 +63,18 @@ def test_a_training_ends_in_a_world_that_can_be_played(settings):
     with Image.open(next(settings.workshop.glob("sheet-*.jpg"))) as sheet:
         assert sheet.size == (4 * 128, 4 * 128)  # a held-back picture, three shapes and three greys, over their outputs
     assert not settings.checkpoint.exists()
+
+
+def test_a_film_of_a_table_is_as_many_foreign_inputs_as_it_has_frames(settings, tmp_path):
+    """They are nearly the same, and that is what a venue's camera sees."""
+    frames = tmp_path / "table"
+    frames.mkdir()
+    table = np.full((160, 200, 3), 128, np.uint8)
+    for number in range(5):
+        table[70:90, 80 + number : 100 + number] = 30
+        Image.fromarray(table).save(frames / f"{number}.png")
+    card = store.read_card(loop.run(dataclasses.replace(settings, foreign=(frames,))))
+    assert card.training["foreign"] == 5
 
 
 def test_the_same_seed_gives_the_same_world_and_another_seed_another(settings):
