@@ -203,8 +203,7 @@ def prepare(settings: TrainSettings, nets: Nets, batches: Batches, group: Group 
     if nets.device.type == "cuda":
         started = time.monotonic()
         with torch.random.fork_rng([nets.device]), nets.unchanged():
-            if alone:  # compiled within DistributedDataParallel it hasn't been seen to work
-                compile_step(settings, nets, take)
+            compile_step(settings, nets, take)
             take = capture(take) if alone else capture(take, warm=11)
         log.info("ready to train after %.0f s", time.monotonic() - started)
 
@@ -224,14 +223,15 @@ def compile_step(settings: TrainSettings, nets: Nets, take: Step) -> None:
     if importlib.util.find_spec("triton") is None:
         log.warning("not compiled: this PyTorch has no Triton")
         return
-    from torch._dynamo.exc import TorchDynamoException  # takes seconds to import
+    import torch._dynamo  # takes seconds
 
+    torch._dynamo.config.optimize_ddp = False  # cut where gradients are sent, the nets would be compiled in many parts
     nets.compile()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it looks through our caches
             take()
-    except TorchDynamoException as err:
+    except torch._dynamo.exc.TorchDynamoException as err:
         log.warning("not compiled: %s", str(err).strip().splitlines()[0])
         nets.compile(False)
 

@@ -71,9 +71,12 @@ class Nets:
 
         Buffers (a norm's statistics) stay each process's own.
         """
-        ours = None if self.device.type == "cpu" else [self.device]
-        self._play = DistributedDataParallel(self.generator, device_ids=ours, broadcast_buffers=False)
-        self._judge = DistributedDataParallel(self.critic, device_ids=ours, broadcast_buffers=False)
+        cuda = self.device.type == "cuda"
+        ours = [self.device] if cuda else None
+        # on another stream, or their backward pass can't be captured ("CUDA semantics" in PyTorch's notes)
+        with torch.cuda.stream(torch.cuda.Stream(self.device)) if cuda else contextlib.nullcontext():
+            self._play = DistributedDataParallel(self.generator, device_ids=ours, broadcast_buffers=False)
+            self._judge = DistributedDataParallel(self.critic, device_ids=ours, broadcast_buffers=False)
 
     def judge(self, *what: Any) -> Any:
         """The critic's opinion, to train it; through the group where there is one. Else ask `critic` itself."""
