@@ -7,17 +7,14 @@ same definitions (`way`, `sample`, `compose`), in fewer kernels.
 from __future__ import annotations
 
 import logging
-import mmap
 import operator
 import warnings
-import weakref
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from l2s_node.cuda_upload import Locked, Upload, even, packed
 from l2s_node.frame import Frame
 from l2s_node.models.capture import CAPTURING, captured
 from l2s_node.models.engines import inductor
@@ -25,19 +22,14 @@ from l2s_node.models.pix2pix import SEEDS
 from l2s_node.params import KNOB
 from l2s_node.picture import compose, condition, dry, sample, way
 from l2s_node.picture.buffers import Buffers
-from l2s_node.picture.colour import standard_for
 from l2s_node.picture.geometry import Geometry
 from l2s_node.picture.gl import rgba_half, unit
-from l2s_node.picture.way import KNOB_FIELDS, Detail, Knobs, Memory, Play, Seeds
+from l2s_node.picture.way import KNOB_FIELDS, Detail, Knobs, Memory, Seeds
 from l2s_node.pipeline import Plan, Player, detail_matrices
 
 log = logging.getLogger(__name__)
 
 MOST_CELLS = KNOB["detail"].high
-LOCKED = 16
-"""Frames whose pages are locked at a time; rooms rotate through three."""
-SMALLEST = 1 << 18
-"""Bytes that are worth locking."""
 NUMBERS = operator.attrgetter(*KNOB_FIELDS)
 REST = (*NUMBERS(Knobs()), 1.0, 0.0, 0.0, 0.0)
 """Numbers to warm up with."""
@@ -161,7 +153,9 @@ FUSING = Fusing()
 class Program:
     """Fixed buffers on the GPU and the graph that goes from `source` to `out`.
 
-    Made and captured in a preparing thread; `send`, `refresh` and `run` are for the frame loop alone.
+    Made and captured in a preparing thread; `send`, `refresh` and `run` are for the frame loop alone, on whichever
+    streams: all of it is there when `capture` returns, and of what it writes only `memory` is not its own. A frame's
+    picture must have been fetched from `out` before the next one is sent.
 
     Attributes:
         source: what the graph begins with.
@@ -172,11 +166,10 @@ class Program:
     @torch.inference_mode()
     def __init__(self, plan: Plan, players: list[Player], memory: Memory, device: torch.device) -> None:
         self.plan, self.players, self.memory = plan, players, memory
-        a, self._b = players[0].step, players[1].step if len(players) > 1 else None
-        assert a is not None
-        self._a: Play = a
         self._device = device
-        self._sown = [each.seeds for each in players if each.seeds is not None]
+        self._fences = [each.fence for each in players if each.fence is not None]
+        with torch.inference_mode(False):  # as an engine's own are, for which its step was compiled
+            self._seeds = torch.zeros(SEEDS, device=device)
         geometry = plan.geometry
         width, height = geometry.place[2:]
         self.source = Upload(_source_shape(plan), device)
@@ -195,7 +188,7 @@ class Program:
         # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
         self._taking = (
             torch.zeros(into[3], plan.kind.size[1], device=device, dtype=torch.float16),
-            torch.zeros(into[2], _even(plan.kind.size[0]), device=device, dtype=torch.float16),
+            torch.zeros(into[2], even(plan.kind.size[0]), device=device, dtype=torch.float16),
         )
         self._larger = (
             compose.enlarging(shown, (height, width), plan.style.upscale, device),
@@ -273,8 +266,7 @@ class Program:
             stream.synchronize()
             with captured(graph):
                 self._numbers.copy_(self._here, non_blocking=True)
-                for seeds in self._sown:
-                    seeds.copy_(self._numbers[-SEEDS:])
+                self._seeds.copy_(self._numbers[-SEEDS:])
                 self._take(made, self.memory, self.out)
         return graph
 
@@ -283,12 +275,16 @@ class Program:
         x = before(self.source.there, self._taking, self._detail, self._numbers, memory)
         picture, other = x, None
         if not self.plan.route.conditioned:
-            picture = self._a(x)
-            if self._b is not None:
+            picture = self._imagined(self.players[0], x)
+            if len(self.players) > 1:
                 picture = picture.clone()  # two worlds may share what they return
-                other = self._b(x)
+                other = self._imagined(self.players[1], x)
         under = self._dry.there if self.plan.style.needs_dry and not self.plan.drawn else None
         after(picture, other, self._numbers, memory, under, self._larger, out)
+
+    def _imagined(self, player: Player, x: Tensor) -> Tensor:
+        assert player.step is not None
+        return player.step(x) if player.seeds is None else player.step(x, self._seeds)
 
     # --- in the frame loop -------------------------------------------------------------------------------------------
 
@@ -303,7 +299,7 @@ class Program:
         if not self.plan.textured and geometry.taken != self._taken:
             self._taken = geometry.taken
             width, height = self.plan.kind.size
-            made = sample.matrices((_even(width), height), geometry.taken, geometry.into[2:], self._device)
+            made = sample.matrices_on(self._device, (even(width), height), geometry.taken, geometry.into[2:])
             _refill(self._taking, made)
         if cells != self._cells:
             self._cells = cells
@@ -315,13 +311,18 @@ class Program:
         if self._better is not None:  # here, where no frame is on its way: the former graph goes
             self._graph, self._better = self._better, None
         assert self._graph is not None
+        stream = torch.cuda.current_stream(self._device) if self._fences else None
+        for fence in self._fences:
+            fence.wait(stream)
         self._graph.replay()
+        for fence in self._fences:
+            fence.record(stream)
 
 
 def _source_shape(plan: Plan) -> tuple[int, int]:
     """Of the bytes that the graph begins with: the canvas of a texture, or the frame as UYVY."""
     width, height = plan.kind.size
-    return (plan.canvas[1], plan.canvas[0]) if plan.textured else (height, 2 * _even(width))
+    return (plan.canvas[1], plan.canvas[0]) if plan.textured else (height, 2 * even(width))
 
 
 def _own_dry(plan: Plan) -> bool:
@@ -333,80 +334,3 @@ def _own_dry(plan: Plan) -> bool:
 def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
     for buffer, value in zip(buffers, values, strict=True):
         buffer.copy_(value)
-
-
-class Locked:
-    """Host memory whose pages are locked, so that the GPU fetches it without a copy.
-
-    Only arrays on pages of their own (`frame.page_aligned`) are taken, and they are held until they are unlocked:
-    a page that is freed while it is locked, or locked twice, breaks every later call of CUDA.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, tuple[np.ndarray, Tensor]] = {}
-        self._works = True
-        weakref.finalize(self, _unlock, self._held)
-
-    def take(self, array: np.ndarray) -> Tensor | None:
-        """`array` as a tensor if it is locked now; it is locked when it is met for the first time."""
-        address = array.ctypes.data
-        held = self._held.get(address)
-        if held is not None and held[0].shape == array.shape:
-            return held[1]
-        if not self._works or address % mmap.PAGESIZE or array.nbytes < SMALLEST or not array.flags.c_contiguous:
-            return None
-        if held is not None or len(self._held) >= LOCKED:
-            _unlock(self._held)
-        self._works = int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0
-        if self._works:
-            self._held[address] = array, torch.from_numpy(array)
-            return self._held[address][1]
-        with suppress(RuntimeError):  # a limit on locked memory; the error waits for the next launch, which clears it
-            torch.zeros(1, device="cuda")
-        return None
-
-
-def _unlock(held: dict[int, tuple[np.ndarray, Tensor]]) -> None:
-    for address in list(held):
-        torch.cuda.cudart().cudaHostUnregister(address)
-        del held[address]
-
-
-class Upload:
-    """A tensor on the GPU and its page-locked twin on the host, for what isn't locked where it lies."""
-
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
-        self.there = torch.zeros(shape, dtype=torch.uint8, device=device)
-        self._here: Tensor | None = None
-
-    def send(self, array: np.ndarray, locked: Locked) -> None:
-        """On the current stream; the former `send` must have arrived (each frame ends with a synchronisation)."""
-        source = locked.take(array)
-        if source is None:
-            if self._here is None:
-                self._here = torch.empty_like(self.there, device="cpu", pin_memory=True)
-            source = self._here.copy_(torch.from_numpy(array))
-        self.there.copy_(source, non_blocking=True)
-
-
-def packed(frame: Frame, buffers: Buffers) -> np.ndarray:
-    """The frame (but for an odd last column) as UYVY bytes whose luma is what `sample` takes.
-
-    They are its own where it is packed so, and converted on the host where not.
-    """
-    rect = (0, 0, _even(frame.width), frame.height)
-    made = frame.planes[0]
-    if frame.format not in dry.PACKED or rect[2] != frame.width:
-        whole = (0.0, 0.0, float(rect[2]), float(rect[3]))
-        standard = "bt709" if frame.format.is_rgb else standard_for(*frame.size)
-        geometry = Geometry(whole, rect, rect, whole, rect, (False, False))
-        made = dry.dry_uyvy(frame, geometry, standard, buffers, "packed")
-    if made.flags.c_contiguous and made.flags.writeable:
-        return made
-    staged = buffers("packed", made.shape)  # torch takes no array that is read-only
-    np.copyto(staged, made)
-    return staged
-
-
-def _even(width: int) -> int:
-    return max(width // 2 * 2, 2)

@@ -83,8 +83,8 @@ class Shelf:
     """Engines that are ready, by what they play on what canvas: channels of one world share its weights.
 
     Sharing is safe because every engine is called by the one thread of the frame loop, and what it returns is taken
-    before the next call. Any loader's thread may ask; one builds at a time, so that a second wish finds what the first
-    one built.
+    before the next call; graphs of its `step` share nothing (`engines.base.Step`). Any loader's thread may ask; one
+    builds at a time, so that a second wish finds what the first one built.
     """
 
     def __init__(self) -> None:
@@ -92,6 +92,15 @@ class Shelf:
         self._lock = threading.Lock()
         self._held: dict[tuple[object, ...], tuple[Engine, str]] = {}
         self._users: Counter[tuple[object, ...]] = Counter()
+        self._said: set[str] = set()
+
+    def say_once(self, sentence: str) -> None:
+        """Log what is the same for all channels."""
+        with self._lock:
+            new = sentence not in self._said
+            self._said.add(sentence)
+        if new:
+            log.info("%s", sentence)
 
     def take(self, key: tuple[object, ...], build: Callable[[], tuple[Engine, str]]) -> tuple[Engine, str]:
         """(engine, reason) of `key`, built where none is there; `give_back` it once.
@@ -165,7 +174,7 @@ class Loader:
     def _run(self) -> None:
         try:
             device, reason = prepare(self._config)
-            from l2s_node.cuda_graph import create
+            from l2s_node.cuda_graph import create, favored
         except L2SError as err:
             self.failed.put((None, str(err)))
             return
@@ -173,7 +182,8 @@ class Loader:
             self.failed.put((None, f"no world can play here: {err}; install l2s-node again"))
             return
         log.info("device: %s (%s)", device, reason)
-        pipeline = create(device, self._config.output_size)
+        self._shelf.say_once(favored(self._config.favor, device))
+        pipeline = create(device, self._config.output_size, self._config.favor)
         self.pipeline.put(pipeline)
         while not self._stop.is_set():
             request = self._requests.take(timeout=1.0)

@@ -18,6 +18,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"video", "picture", "models", "meter", "options", "packages", "chart"},
     {"control", "train", "reader"},
     {"pipeline", "feed", "outlet", "latency"},
+    {"cuda_upload", "cuda_prepare"},
     {"cuda_program"},
     {"cuda_graph"},
     {"loader"},

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import numpy as np
 
 from l2s_node.bench._live import live
-from l2s_node.bench._row import Row, Task, spread_of
+from l2s_node.bench._row import Row, Task, in_turns, timing
 from l2s_node.bench._worlds import OURS, random_world, table_like
 from l2s_node.config import RunConfig
 from l2s_node.cuda_graph import create
-from l2s_node.frame import Frame
 from l2s_node.loader import canvas_of, draw_field
 from l2s_node.models import engines
 from l2s_node.params import Params
@@ -21,8 +19,9 @@ from l2s_node.pipeline import Pipeline, Player
 
 METHOD = (
     "without a GPU a live node of so many channels, each a moving 720p30 pattern through flowers/small to null:, its "
-    "slowest channel against one channel alone; on a GPU 1080p steps of so many channels of one world, one after the "
-    "other as a node makes them, bytes in host memory to bytes in host memory, random weights"
+    "slowest channel against one channel alone; on a GPU rounds of 1080p frames, one of each of so many channels of "
+    "one world, all begun and then all finished as a node does it, against one after the other, in turns; bytes in "
+    "host memory to bytes in host memory, random weights"
 )
 RATE = 30.0
 LIVE = (2, 3)
@@ -82,37 +81,42 @@ def _row(architecture: str, task: Task) -> Row:
         pipelines = [stack.enter_context(closing(create(task.device))) for _ in range(CHANNELS)]
         for pipeline in pipelines:
             pipeline.use(Player.of("random", engine, canvas), 0.0)
-        times = _rounds(pipelines, task.seconds)
-    fits = [CHANNELS * TICK / ms for ms in times]
-    return Row(
+        together, alone = _rounds(pipelines, task.seconds)
+    fits, before = ([CHANNELS * TICK / ms for ms in times] for times in (together, alone))
+    return timing(
         f"channels of 1080p60, {'our' if architecture == OURS else architecture} large at {canvas[0]}x{canvas[1]}",
-        float(np.median(fits)),
-        "",
-        spread_of(fits),
-        len(fits),
+        fits,
+        "one after the other",
+        before,
+        unit="",
         more=True,
         goal=float(CHANNELS),
-        note=f"{CHANNELS} channels take {np.median(times):.1f} ms on {engine.name} {engine.precision}",
+        note=f"{CHANNELS} channels take {np.median(together):.1f} ms on {engine.name} {engine.precision}",
     )
 
 
-def _rounds(pipelines: list[Pipeline], seconds: float) -> list[float]:
-    """Milliseconds of whole rounds, each channel once."""
+def _rounds(pipelines: list[Pipeline], seconds: float) -> tuple[list[float], list[float]]:
+    """Milliseconds of whole rounds, each channel once: all begun and then all finished, and one after the other."""
     # each channel has pages of its own, as its room would: they are locked for the GPU, which works once a page
     frames = [[table_like(FRAME, seed) for seed in range(2)] for _ in pipelines]
-    times: list[float] = []
-    for number in range(2):
-        _round(pipelines, frames, number)
+    number = 0
+
+    def together() -> None:
+        nonlocal number
+        number += 1
+        for pipeline, own in zip(pipelines, frames, strict=True):
+            pipeline.begin(own[number % len(own)], Params(), number / 60)
+        for pipeline in pipelines:
+            pipeline.finish()
+
+    def alone() -> None:
+        nonlocal number
+        number += 1
+        for pipeline, own in zip(pipelines, frames, strict=True):
+            pipeline.step(own[number % len(own)], Params(), number / 60)
+
+    for _ in range(2):
+        together()
         for pipeline in pipelines:
             pipeline.settle()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        _round(pipelines, frames, len(times) + 2)
-        times.append((time.perf_counter() - start) * 1e3)
-    return times
-
-
-def _round(pipelines: list[Pipeline], frames: list[list[Frame]], number: int) -> None:
-    for pipeline, own in zip(pipelines, frames, strict=True):
-        pipeline.step(own[number % len(own)], Params(), number / 60)
+    return in_turns(together, alone, budget=seconds)

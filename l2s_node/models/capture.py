@@ -18,9 +18,15 @@ def captured(graph: torch.cuda.CUDAGraph) -> Iterator[None]:
 
     `torch.cuda.graph` would first wait for the whole GPU and give the allocator's memory back, which the frame loop
     would feel.
+
+    A graph shares no memory with another, so that both may run at once. cuBLAS needs room to work in, which torch keeps
+    for each thread and stream, and streams come round again after 32: it is forgotten before and after, and so `graph`
+    gets its own, as it gets all other memory that it works in.
     """
+    torch._C._cuda_clearCublasWorkspaces()
     graph.capture_begin(capture_error_mode="thread_local")
     try:
         yield
     finally:
         graph.capture_end()
+        torch._C._cuda_clearCublasWorkspaces()
