@@ -35,6 +35,7 @@ from l2s_node.cuda_prepare import Preparer
 from l2s_node.cuda_program import Program, structure
 from l2s_node.cuda_upload import Locked
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
+from l2s_node.models.capture import playing_stream
 from l2s_node.models.engines import inductor
 from l2s_node.params import Params
 from l2s_node.picture.cuda_gl import Bridge
@@ -90,10 +91,9 @@ class GraphPipeline(Pipeline):
         super().__init__(device, output_size)
         self.ahead = ahead
         self._fusing = fuse
-        stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._stream = self._up = self._down = stream
+        self._stream = self._up = self._down = playing_stream(device) if device.type == "cuda" else None
         if ahead:
-            self._up, self._down = torch.cuda.Stream(device), torch.cuda.Stream(device)
+            self._up, self._down = playing_stream(device), playing_stream(device)
         self._run: Run | None = None
         self._runs: deque[Run | None] = deque()
         self._turn = 0

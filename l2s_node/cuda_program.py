@@ -16,7 +16,7 @@ from torch import Tensor
 
 from l2s_node.cuda_upload import Locked, Upload, even, packed
 from l2s_node.frame import Frame
-from l2s_node.models.capture import CAPTURING, captured
+from l2s_node.models.capture import CAPTURING, recorded
 from l2s_node.models.engines import inductor
 from l2s_node.models.pix2pix import SEEDS
 from l2s_node.params import KNOB
@@ -256,19 +256,18 @@ class Program:
             return Memory(self.plan.canvas, self._device)
 
     def _captured(self, made: Steps) -> torch.cuda.CUDAGraph:
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.default_stream(self._device))  # the buffers are filled there
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream):
-            spare, out = self._spare(), torch.empty_like(self.out)
-            for _ in range(2):
-                self._take(made, spare, out)
-            stream.synchronize()
-            with captured(graph):
-                self._numbers.copy_(self._here, non_blocking=True)
-                self._seeds.copy_(self._numbers[-SEEDS:])
-                self._take(made, self.memory, self.out)
-        return graph
+        spare, out = self._spare(), torch.empty_like(self.out)
+
+        def whole() -> None:
+            self._read()
+            self._take(made, self.memory, self.out)
+
+        return recorded(self._device, lambda: self._take(made, spare, out), whole)
+
+    def _read(self) -> None:
+        """Fetch the numbers of a frame."""
+        self._numbers.copy_(self._here, non_blocking=True)
+        self._seeds.copy_(self._numbers[-SEEDS:])
 
     def _take(self, made: Steps, memory: Memory, out: Tensor) -> None:
         before, after = made
