@@ -23,11 +23,12 @@ from l2s_node.control.report import AVERAGE_OF, Report, Reports
 from l2s_node.errors import ClosedError, ConfigError, MissingError, RoomError
 from l2s_node.feed import Feed
 from l2s_node.frame import Frame, PixelFormat, blank
-from l2s_node.loader import Shelf, known
+from l2s_node.loader import known
 from l2s_node.meter import Meter
 from l2s_node.outlet import Outlet, takes_textures
 from l2s_node.params import Board, Params
 from l2s_node.picture.looks import Library, Overlay
+from l2s_node.shelf import Shelf
 from l2s_node.stage import Stage, world_names
 from l2s_node.video import open_sink
 from l2s_node.video.base import Options, Sink

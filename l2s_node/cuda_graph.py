@@ -7,8 +7,9 @@ A graph holds for one structure: sizes, worlds, which steps are taken. The numbe
 of page-locked memory that the graph fetches, so that turning a knob never captures anew.
 
 Each pipeline has a stream of its own: `begin` hands the GPU a whole frame and goes on, `finish` waits for that frame
-alone, so that channels overlap. Where throughput is favored, copies have streams of their own and frames take two sets
-of buffers in turn: a frame comes while the one before is made and goes, and each picture goes out one frame later.
+alone, so that channels overlap; those of one world may play it together (`cuda_chorus`). Where throughput is favored,
+copies have streams of their own and frames take two sets of buffers in turn: a frame comes while the one before is made
+and goes, and each picture goes out one frame later.
 
 No graph is captured in the frame loop. Those of a world are prepared in `l2s-load` before it is handed over; one that
 the loop finds missing is prepared on a thread of its own, while frames go step by step.
@@ -25,14 +26,14 @@ import queue
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from l2s_node.cuda_chorus import Choir, Place, Run
 from l2s_node.cuda_prepare import Preparer
-from l2s_node.cuda_program import Program, structure
+from l2s_node.cuda_program import Program, Seat, structure
 from l2s_node.cuda_upload import Locked
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
 from l2s_node.models.capture import playing_stream
@@ -54,11 +55,19 @@ ATTEMPTS = 3
 Key = tuple[object, ...]
 
 
-def create(device: torch.device, output_size: tuple[int, int] | None = None, favor: str = "latency") -> Pipeline:
-    """The pipeline for a device: one captured graph on an NVIDIA GPU, step by step elsewhere; see `favored`."""
+def create(
+    device: torch.device,
+    output_size: tuple[int, int] | None = None,
+    favor: str = "latency",
+    choir: Choir | None = None,
+) -> Pipeline:
+    """The pipeline for a device: one captured graph on an NVIDIA GPU, step by step elsewhere.
+
+    `favor`: see `favored`. `choir` is where several pipelines find together, on an NVIDIA GPU.
+    """
     if device.type != "cuda":
         return Pipeline(device, output_size)
-    return GraphPipeline(device, output_size, ahead=int(favor == "throughput"))
+    return GraphPipeline(device, output_size, ahead=int(favor == "throughput"), choir=choir)
 
 
 def favored(favor: str, device: torch.device) -> str:
@@ -70,26 +79,28 @@ def favored(favor: str, device: torch.device) -> str:
     return "throughput is favored: copies and pictures of neighbouring frames overlap, each goes out one frame later"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A frame under way: its program, which is held until it is through, and when its bytes were here and there."""
-
-    program: Program
-    sent: torch.cuda.Event | None
-    arrived: torch.cuda.Event
-
-
 class GraphPipeline(Pipeline):
     """See the module's docstring; the same calls as `pipeline.Pipeline`.
 
     With `fuse`, the steps round the generator are compiled, seconds after a structure was first captured.
+
+    Attributes:
+        place: its seat among those who play the same world; the `choir`'s to give.
     """
 
     def __init__(
-        self, device: torch.device, output_size: tuple[int, int] | None = None, *, fuse: bool = True, ahead: int = 0
+        self,
+        device: torch.device,
+        output_size: tuple[int, int] | None = None,
+        *,
+        fuse: bool = True,
+        ahead: int = 0,
+        choir: Choir | None = None,
     ) -> None:
         super().__init__(device, output_size)
         self.ahead = ahead
+        self.place: Place | None = None
+        self._choir = choir
         self._fusing = fuse
         self._stream = self._up = self._down = playing_stream(device) if device.type == "cuda" else None
         if ahead:
@@ -122,6 +133,9 @@ class GraphPipeline(Pipeline):
         playing = {each.step for each in (player, self._before) if each is not None}
         self._keep(lambda program: program.memory is self._memory and _steps(program) <= playing)
         self._wanted.clear()
+        if self._choir is not None:
+            self._choir.leave(self)
+            self._choir.join(self, player)
 
     @property
     def crossfading(self) -> bool:
@@ -163,7 +177,9 @@ class GraphPipeline(Pipeline):
     def _rest(self) -> None:
         """Wait until no frame is on its way; what is under way can still be finished."""
         for run in filter(None, self._runs):
-            run.arrived.synchronize()
+            if run.arrived is None and self._choir is not None:
+                self._choir.sing()
+            run.wait()
 
     def _streaming(self) -> AbstractContextManager[object]:
         """What is done within is queued on this pipeline's stream."""
@@ -179,6 +195,8 @@ class GraphPipeline(Pipeline):
     # --- one frame ---------------------------------------------------------------------------------------------------
 
     def begin(self, frame: Frame, params: Params, now: float) -> None:
+        if self._choir is not None:
+            self._choir.collect()
         self._run = self._sent = None
         self._turn = (self._turn + 1) % (1 + self.ahead)
         with self._streaming():
@@ -186,9 +204,11 @@ class GraphPipeline(Pipeline):
         self._runs.append(self._run)
 
     def finish(self) -> Frame:
+        if self._choir is not None:
+            self._choir.sing()  # who is not due this time is not waited for
         run = self._runs.popleft()
         if run is not None:
-            run.arrived.synchronize()
+            run.wait()
         newest = self._runs[-1] if self._runs else None
         if newest is not None and newest.sent is not None:
             newest.sent.synchronize()  # its frame is its room's again
@@ -197,18 +217,42 @@ class GraphPipeline(Pipeline):
     def _render(
         self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, plane: np.ndarray, params: Params
     ) -> None:
-        program = self._ran(frame, plan, knobs, player, params)
+        program = self._fed(frame, plan, knobs, player, params)
         if program is None:
             return super()._render(frame, plan, knobs, player, plane, params)
+        assert self._stream is not None
+        fetch = functools.partial(self._download, program.out, self._shared(plane, plan.geometry.place))
+        seeds = None if player.seeds is None else self._seeds
+        self._run = Run(program, self._stream, seeds, fetch, self._sent)
+        place = self._placed(plan, program)
+        if place is None:
+            self._run.play()
+        else:
+            place.chorus.wait(self._run)
+
+    def _download(self, made: Tensor, there: Tensor) -> torch.cuda.Event:
+        """What the pipeline's stream makes, to host memory; the event of its arrival."""
         assert self._down is not None and self._stream is not None
-        there = self._shared(plane, plan.geometry.place)
         if self._down is self._stream:
-            there.copy_(program.out, non_blocking=True)
+            there.copy_(made, non_blocking=True)
         else:
             self._down.wait_stream(self._stream)
             with torch.cuda.stream(self._down):
-                there.copy_(program.out, non_blocking=True)
-        self._run = Run(program, self._sent, self._down.record_event())
+                there.copy_(made, non_blocking=True)
+        arrived: torch.cuda.Event = self._down.record_event()
+        return arrived
+
+    def _placed(self, plan: Plan, program: Program) -> Place | None:
+        """This pipeline's place, if `program` can take it; it is made to, if not."""
+        place = self.place
+        if place is None or self._before is not None or plan.route.conditioned or plan.textured:
+            return None
+        if program.seat is place.seat:
+            return place
+        if program.asked is not place.seat:
+            program.asked = place.seat
+            self._preparer.ask(lambda: self._split(program, place.seat), urgent=False)
+        return None
 
     def _shared(self, plane: np.ndarray, place: Rect) -> Tensor:
         """The part `place` of an output plane as a tensor."""
@@ -220,16 +264,17 @@ class GraphPipeline(Pipeline):
         return known[2]
 
     def _hand_over(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> None:
-        program = self._ran(frame, plan, knobs, player, params)
+        program = self._fed(frame, plan, knobs, player, params)
         if program is None:
             return super()._hand_over(frame, plan, knobs, player, params)
+        program.run()
         picture, bridge = self._opened().painter.picture, self._bridged()
         if bridge is None or not self._tried(lambda: bridge.store(program.out, picture)):
             picture.write(program.out.cpu().numpy())
         torch.cuda.current_stream(self.device).synchronize()
 
-    def _ran(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> Program | None:
-        """The program of this structure, with what it made of `frame` in `out`; None where there is none yet."""
+    def _fed(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> Program | None:
+        """The program of this structure, which was given `frame` and may run; None where there is none yet."""
         program = self._program(plan, player, params)
         if plan.textured or plan.drawn:
             fitted = self._opened().fit(plan.canvas, plan.geometry.shown[2:])
@@ -242,7 +287,6 @@ class GraphPipeline(Pipeline):
         else:
             self._fetch(frame.texture, plan, program)
         program.refresh(plan.geometry, knobs, params.detail, self._seeds)
-        program.run()
         return program
 
     def _send(self, frame: Frame, plan: Plan, program: Program) -> None:
@@ -283,6 +327,8 @@ class GraphPipeline(Pipeline):
     def close(self) -> None:
         self._preparer.close()
         self._rest()
+        if self._choir is not None:
+            self._choir.leave(self)
         self._programs.clear()
         self._current.clear()
         if self._bridge is not None:
@@ -337,6 +383,12 @@ class GraphPipeline(Pipeline):
             program.fuse()
         except inductor.FAULTS as err:
             log.warning("the steps round the generator run one by one: %s", err)
+
+    def _split(self, program: Program, seat: Seat) -> None:
+        try:
+            program.split(seat)
+        except inductor.FAULTS as err:
+            log.warning("a channel plays by itself: %s", err)
 
     def _collect(self) -> None:
         """Take what was prepared."""

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 
 class Preparer:
-    """Does one job after the other on a thread `l2s-graph`, which lives as long as there are any."""
+    """Does one job after the other on a thread, `l2s-graph` or `l2s-choir`, that lives as long as there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "graph") -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._urgent: deque[Callable[[], None]] = deque()
         self._patient: deque[Callable[[], None]] = deque()
@@ -24,7 +25,7 @@ class Preparer:
                 return
             (self._urgent if urgent else self._patient).append(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="l2s-graph")
+                self._thread = threading.Thread(target=self._run, name=f"l2s-{self._name}")
                 self._thread.start()
 
     @property

@@ -10,6 +10,7 @@ import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -150,17 +151,37 @@ class Fusing:
 FUSING = Fusing()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seat:
+    """A place in a batch: what a generator is given there, ``(1, 1, h, w)``, and what it gives, ``(1, 3, h, w)``."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """What was captured of a program: the whole way, and for a `seat` the steps before and after the generator."""
+
+    whole: torch.cuda.CUDAGraph
+    before: torch.cuda.CUDAGraph | None = None
+    after: torch.cuda.CUDAGraph | None = None
+    seat: Seat | None = None
+
+
 class Program:
     """Fixed buffers on the GPU and the graph that goes from `source` to `out`.
 
-    Made and captured in a preparing thread; `send`, `refresh` and `run` are for the frame loop alone, on whichever
-    streams: all of it is there when `capture` returns, and of what it writes only `memory` is not its own. A frame's
-    picture must have been fetched from `out` before the next one is sent.
+    Made and captured in a preparing thread; `send`, `refresh` and then `run`, or `lead` and `trail`, are for the frame
+    loop alone, on whichever streams: all of it is there when `capture` returns, and of what it writes only `memory` is
+    not its own. A frame's picture must have been fetched from `out` before the next one is sent.
 
     Attributes:
         source: what the graph begins with.
         out: what it ends with.
+        seeds: weights of the seed fields that `run` or `lead` was for.
         fused: `capture` took compiled steps.
+        asked: the seat that it was asked to be split for; who asks keeps it.
     """
 
     @torch.inference_mode()
@@ -169,7 +190,7 @@ class Program:
         self._device = device
         self._fences = [each.fence for each in players if each.fence is not None]
         with torch.inference_mode(False):  # as an engine's own are, for which its step was compiled
-            self._seeds = torch.zeros(SEEDS, device=device)
+            self.seeds = torch.zeros(SEEDS, device=device)
         geometry = plan.geometry
         width, height = geometry.place[2:]
         self.source = Upload(_source_shape(plan), device)
@@ -200,8 +221,9 @@ class Program:
         self.fused = False
         self._taken: object = None
         self._cells = 0.0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._better: torch.cuda.CUDAGraph | None = None
+        self.asked: Seat | None = None
+        self._graphs: Graphs | None = None
+        self._latest: Graphs | None = None
 
     def _rank(self) -> int:
         """Room for the most cells along the longer side, both neighbours of a fraction of one."""
@@ -222,15 +244,15 @@ class Program:
             made = FUSING.of(self.plan)
             if made is not None:
                 try:
-                    self._graph, self.fused = self._captured(made), True
+                    self._latest, self.fused = Graphs(self._captured(made)), True
                     return
                 except inductor.FAULTS:  # these players' pictures lie otherwise in memory, and torch compiles no more
                     FUSING.forget(self.plan)
-            self._graph = self._captured(steps(self.plan))
+            self._latest = Graphs(self._captured(steps(self.plan)))
 
     @torch.inference_mode()
     def fuse(self) -> None:
-        """Compile the steps and capture them anew, for the next `run`.
+        """Compile the steps and capture them anew, from the next `refresh` on.
 
         Raises:
             RuntimeError: CUDA can't, or another thread disturbed it.
@@ -238,7 +260,19 @@ class Program:
         with CAPTURING:
             made = FUSING.build(self.plan, self._tried)
             if made is not None:
-                self._better = self._captured(made)
+                seat = self._latest.seat if self._latest is not None else None
+                self._latest = self._parted(made, self._captured(made), seat)
+
+    @torch.inference_mode()
+    def split(self, seat: Seat) -> None:
+        """Capture the steps before and after the generator, too, from the next `refresh` on.
+
+        Raises:
+            RuntimeError: CUDA can't, or another thread disturbed it.
+        """
+        assert self._latest is not None, "capture() comes first"
+        with CAPTURING:
+            self._latest = self._parted(FUSING.of(self.plan) or steps(self.plan), self._latest.whole, seat)
 
     def _tried(self, made: Steps) -> None:
         stream = torch.cuda.Stream(self._device)
@@ -264,26 +298,48 @@ class Program:
 
         return recorded(self._device, lambda: self._take(made, spare, out), whole)
 
+    def _parted(self, made: Steps, whole: torch.cuda.CUDAGraph, seat: Seat | None) -> Graphs:
+        if seat is None:
+            return Graphs(whole)
+        spare, x, out = self._spare(), torch.empty_like(seat.x), torch.empty_like(self.out)
+
+        def lead() -> None:
+            self._read()
+            seat.x.copy_(self._begun(made, self.memory))
+
+        before = recorded(self._device, lambda: x.copy_(self._begun(made, spare)), lead)
+        after = recorded(
+            self._device,
+            lambda: self._ended(made, seat.y, None, spare, out),
+            lambda: self._ended(made, seat.y, None, self.memory, self.out),
+        )
+        return Graphs(whole, before, after, seat)
+
     def _read(self) -> None:
         """Fetch the numbers of a frame."""
         self._numbers.copy_(self._here, non_blocking=True)
-        self._seeds.copy_(self._numbers[-SEEDS:])
+        self.seeds.copy_(self._numbers[-SEEDS:])
 
     def _take(self, made: Steps, memory: Memory, out: Tensor) -> None:
-        before, after = made
-        x = before(self.source.there, self._taking, self._detail, self._numbers, memory)
+        x = self._begun(made, memory)
         picture, other = x, None
         if not self.plan.route.conditioned:
             picture = self._imagined(self.players[0], x)
             if len(self.players) > 1:
                 picture = picture.clone()  # two worlds may share what they return
                 other = self._imagined(self.players[1], x)
+        self._ended(made, picture, other, memory, out)
+
+    def _begun(self, made: Steps, memory: Memory) -> Tensor:
+        return made[0](self.source.there, self._taking, self._detail, self._numbers, memory)
+
+    def _ended(self, made: Steps, picture: Tensor, other: Tensor | None, memory: Memory, out: Tensor) -> None:
         under = self._dry.there if self.plan.style.needs_dry and not self.plan.drawn else None
-        after(picture, other, self._numbers, memory, under, self._larger, out)
+        made[1](picture, other, self._numbers, memory, under, self._larger, out)
 
     def _imagined(self, player: Player, x: Tensor) -> Tensor:
         assert player.step is not None
-        return player.step(x) if player.seeds is None else player.step(x, self._seeds)
+        return player.step(x) if player.seeds is None else player.step(x, self.seeds)
 
     # --- in the frame loop -------------------------------------------------------------------------------------------
 
@@ -304,16 +360,30 @@ class Program:
             self._cells = cells
             _refill(self._detail, detail_matrices(self.plan.canvas, cells, torch.device("cpu"), self._rank()))
         self._written[:] = (*NUMBERS(knobs), *seeds)
+        self._graphs = self._latest  # here, where no frame is on its way: former graphs go
+
+    @property
+    def seat(self) -> Seat | None:
+        """What `lead` fills and `trail` takes; None where only `run` does."""
+        return self._graphs.seat if self._graphs is not None else None
+
+    def lead(self) -> None:
+        """Fill the seat, on the current stream, up to the generator."""
+        assert self._graphs is not None and self._graphs.before is not None
+        self._graphs.before.replay()
+
+    def trail(self) -> None:
+        """Fill `out` from the seat, on the current stream."""
+        assert self._graphs is not None and self._graphs.after is not None
+        self._graphs.after.replay()
 
     def run(self) -> None:
         """Fill `out`, on the current stream."""
-        if self._better is not None:  # here, where no frame is on its way: the former graph goes
-            self._graph, self._better = self._better, None
-        assert self._graph is not None
+        assert self._graphs is not None
         stream = torch.cuda.current_stream(self._device) if self._fences else None
         for fence in self._fences:
             fence.wait(stream)
-        self._graph.replay()
+        self._graphs.whole.replay()
         for fence in self._fences:
             fence.record(stream)
 

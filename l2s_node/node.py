@@ -6,6 +6,7 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     main         cli             the frame loop; every call of a pipeline, GPU and GL     event set by SIGINT, SIGTERM
     l2s-load     loader.Loader   imports torch; loads, compiles and warms worlds          event, join
     l2s-graph    cuda_graph      captures CUDA graphs that the loop misses                end of its work, join
+    l2s-choir    cuda_chorus     builds a world for several channels at once              end of its work, join
     l2s-read     reader.Reader   reads sources that block (files, cameras)                event, join, then close
     l2s-osc      control.osc     OSC in, state out                                        event, join
     l2s-http     control.panel   the panel (and l2s-jpeg, which encodes for it)           stop, join
@@ -41,9 +42,9 @@ from l2s_node.control.presets import preset_commands
 from l2s_node.control.report import format_line
 from l2s_node.errors import ControlError, L2SError
 from l2s_node.feed import PLAYING_SLICE
-from l2s_node.loader import Shelf
 from l2s_node.machine import reach
 from l2s_node.picture.looks import Library
+from l2s_node.shelf import Shelf
 from l2s_node.stage import world_names
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ class Node:
                 channel.open_source(stack)
                 self._tell(f"in:  {_of(channel)}{channel.feed.uri} ({channel.feed.state})")
             self._open_control(stack)  # before torch: two imports at a time would hold up the first frames
-            shelf = Shelf()
+            shelf = Shelf(len(self.channels))
+            stack.callback(shelf.close)
             for channel in self.channels:
                 channel.open_stage(stack, shelf)
             self._loop()

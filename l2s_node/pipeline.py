@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,8 @@ from l2s_node.picture.geometry import Geometry, Rect, solve
 from l2s_node.picture.gl import Drawing, unit
 from l2s_node.picture.way import Detail, Drift, Knobs, Memory, Play, Route, Seeds
 
+Batched = Callable[[int], Engine]
+
 OUTPUTS = 3
 """Output frames in rotation: a sink may still be sending the last one, and the panel may be looking at another."""
 
@@ -50,6 +53,7 @@ class Player:
         step: `play` as a function that a CUDA graph can capture, see `engines.base.Step`; None where there is none.
         seeds: weights of its seed fields, read at each call of `play`; None where it has none, and `step` takes none.
         fence: see `engines.base.Engine`.
+        batched: builds it for so many pictures at once (seconds; raises EngineError); None where that can't be.
     """
 
     name: str
@@ -58,11 +62,12 @@ class Player:
     step: Step | None = None
     seeds: Tensor | None = None
     fence: torch.cuda.Event | None = None
+    batched: Batched | None = None
 
     @classmethod
-    def of(cls, name: str, engine: Engine, canvas: tuple[int, int]) -> Player:
+    def of(cls, name: str, engine: Engine, canvas: tuple[int, int], batched: Batched | None = None) -> Player:
         """What `engine`, which was built for `canvas`, plays."""
-        return cls(name, engine, canvas, engine.step, engine.seeds, engine.fence)
+        return cls(name, engine, canvas, engine.step, engine.seeds, engine.fence, batched)
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ def playing_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device, priority=-1)
 
 
-def recorded(device: torch.device, warm: Callable[[], None], take: Callable[[], None]) -> torch.cuda.CUDAGraph:
+def recorded(device: torch.device, warm: Callable[[], object], take: Callable[[], object]) -> torch.cuda.CUDAGraph:
     """What `take` does as a graph, after `warm` was done twice, on what the default stream has made by then.
 
     The caller holds `CAPTURING`.
