@@ -164,9 +164,10 @@ class Singer(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Song:
-    """A world that several play: who, on what engine, in which choruses."""
+    """A world that several play: who, on what engine, in which choruses; `asked` is whether that is being built."""
 
     player: Player
+    asked: bool = False
     singers: list[Singer] = field(default_factory=list)
     engine: Engine | None = None
     choruses: list[Chorus] = field(default_factory=list)
@@ -200,7 +201,8 @@ class Choir:
         song = self._songs.setdefault(player.step, Song(player))
         song.singers.append(singer)
         song.seat()
-        if len(song.singers) == 2 and song.engine is None:
+        if len(song.singers) > 1 and not song.asked:
+            song.asked = True
             self._preparer.ask(lambda: self._build(song), urgent=False)
 
     def leave(self, singer: Singer) -> None:
@@ -255,6 +257,7 @@ class Choir:
             if self._closing.wait(self._patience):
                 return
         if singers < 2 or song.player.batched is None:
+            song.asked = False
             return
         count = min(1 << (singers.bit_length() - 1), MOST)
         log.info("%s: %d channels play it, so it is built for %d at once", name, singers, count)

@@ -286,6 +286,8 @@ class GraphPipeline(Pipeline):
             self._send(frame, plan, program)
         else:
             self._fetch(frame.texture, plan, program)
+            if self._stream is not None and self._up is not self._stream:
+                self._sent = self._stream.record_event()
         program.refresh(plan.geometry, knobs, params.detail, self._seeds)
         return program
 

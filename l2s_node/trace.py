@@ -58,6 +58,7 @@ TORCH_STAGES: Sequence[tuple[str, str, Name]] = (
     ("picture.gl", "Sampler.take", "wait for OpenGL's sample"),
     ("cuda_program", "Program.send", "upload"),
     ("cuda_program", "Program.run", "graph: sample to compose"),
+    ("cuda_chorus", "Chorus.sing", "graphs of several channels"),
     ("cuda_graph", "GraphPipeline.finish", "wait for the GPU"),
     ("models.engines", "build", lambda name, *_: f"build {name}"),
 )

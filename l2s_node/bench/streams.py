@@ -12,7 +12,7 @@ import numpy as np
 from l2s_node.bench._live import live
 from l2s_node.bench._row import Row, Task, in_turns, timing
 from l2s_node.bench._worlds import OURS, random_world, table_like
-from l2s_node.config import RunConfig
+from l2s_node.config import FAVOR, RunConfig
 from l2s_node.cuda_chorus import Choir
 from l2s_node.cuda_graph import create
 from l2s_node.frame import Frame
@@ -26,7 +26,8 @@ METHOD = (
     "without a GPU a live node of so many channels, each a moving 720p30 pattern through flowers/small to null:, its "
     "slowest channel against one channel alone; on a GPU rounds of 1080p frames, one of each of so many channels of "
     "one world, all begun and then all finished as a node does it, each by itself and then several a launch, both "
-    "against one after the other, in turns; bytes in host memory to bytes in host memory, random weights"
+    "against one after the other, in turns; before that one channel alone, whichever --favor; bytes in host memory to "
+    "bytes in host memory, random weights"
 )
 RATE = 30.0
 LIVE = (2, 3)
@@ -45,8 +46,7 @@ def rows(task: Task) -> Iterator[Row]:
         for count in LIVE:
             yield _live_row(count, _played(count, task.seconds), alone)
         return
-    for architecture in (OURS, "classic"):
-        yield from _rows(architecture, task)
+    yield from _on_gpu(task)
 
 
 def _played(count: int, seconds: float) -> dict[str, dict[str, float]]:
@@ -76,29 +76,41 @@ def _live_row(count: int, played: dict[str, dict[str, float]], alone: dict[str, 
     )
 
 
-def _rows(architecture: str, task: Task) -> Iterator[Row]:
+def _on_gpu(task: Task) -> Iterator[Row]:
     """Channels of 1080p60 that the GPU has time for."""
-    generator, card = random_world(architecture, "large")
+    generator, card = random_world(OURS, "large")
     canvas = canvas_of(card, RunConfig(source="null:", sinks=("null:",)), FRAME, task.device)
     draw_field(generator, card, canvas)
 
     def built(name: str, count: int) -> Engine:
         return engines.build(name, generator, card, (count, 1, canvas[1], canvas[0]), task.device)[0]
 
-    what = f"channels of 1080p60, {'our' if architecture == OURS else architecture} large at {canvas[0]}x{canvas[1]}"
+    large = f"our large at {canvas[0]}x{canvas[1]}"
+    what = f"channels of 1080p60, {large}"
     with ExitStack() as stack:
         engine = stack.enter_context(closing(built("auto", 1)))
+        yield _ahead(large, engine, canvas, task)
         choir = stack.enter_context(closing(Choir(task.device)))
         pipelines = [stack.enter_context(closing(create(task.device, choir=choir))) for _ in range(CHANNELS)]
         rounds = _Rounds(pipelines)
         player = Player.of("random", engine, canvas)
         rounds.use(player)
         yield _fits(f"{what}, overlapped", rounds, engine, task.seconds)
-        if architecture == OURS:  # a network takes long to compile for several
-            rounds.use(dataclasses.replace(player, batched=functools.partial(built, engine.name)))
-            choir.settle()
-            rounds.settle()
-            yield _fits(f"{what}, several a launch", rounds, engine, task.seconds)
+        rounds.use(dataclasses.replace(player, batched=functools.partial(built, engine.name)))
+        choir.settle()
+        rounds.settle()
+        yield _fits(f"{what}, several a launch", rounds, engine, task.seconds)
+
+
+def _ahead(large: str, engine: Engine, canvas: tuple[int, int], task: Task) -> Row:
+    """One channel whose frames overlap, against one whose frames go straight through."""
+    with ExitStack() as stack:
+        made = [stack.enter_context(closing(create(task.device, favor=favor))) for favor in FAVOR]
+        straight, ahead = (_Rounds([pipeline]) for pipeline in made)
+        for each in (straight, ahead):
+            each.use(Player.of("random", engine, canvas))
+        times = in_turns(ahead.together, straight.together, budget=task.seconds)
+    return timing(f"1080p → {large} → 1080p, throughput favored", times[0], "latency favored", times[1])
 
 
 def _fits(what: str, rounds: _Rounds, engine: Engine, seconds: float) -> Row:
@@ -133,7 +145,7 @@ class _Rounds:
 
     def settle(self) -> None:
         """What a round asks for is there for the next one."""
-        for _ in range(2):
+        for _ in range(4):
             self.together()
             for pipeline in self._pipelines:
                 pipeline.settle()
@@ -149,7 +161,8 @@ class _Rounds:
         for pipeline, frame in self._due():
             pipeline.begin(frame, STILL, self._number / 60)
         for pipeline in self._pipelines:
-            pipeline.finish()
+            if pipeline.due:
+                pipeline.finish()
 
     def alone(self) -> None:
         for pipeline, frame in self._due():
