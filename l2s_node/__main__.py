@@ -15,6 +15,9 @@ def main(argv: list[str] | None = None) -> int:
     torch.compile keeps pickles, by default in a folder of /tmp whose name anybody on the machine can guess and make
     first; in the user's own folder nobody else leaves any.
 
+    CUDA hands what is queued on all streams to the GPU by 8 queues, unless it is told otherwise: channels that share
+    one wait for each other. 32 is the most, and as many streams as torch has (not measured yet).
+
     Libraries read these variables once, when they are loaded; who sets them outside keeps his values.
     """
     from l2s_node.config import home
@@ -22,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home() / "inductor"))
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     from l2s_node import cli
 
     return cli.main(sys.argv[1:] if argv is None else argv)

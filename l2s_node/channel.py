@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections import deque
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -21,11 +23,12 @@ from l2s_node.control.report import AVERAGE_OF, Report, Reports
 from l2s_node.errors import ClosedError, ConfigError, MissingError, RoomError
 from l2s_node.feed import Feed
 from l2s_node.frame import Frame, PixelFormat, blank
-from l2s_node.loader import Shelf, known
+from l2s_node.loader import known
 from l2s_node.meter import Meter
 from l2s_node.outlet import Outlet, takes_textures
 from l2s_node.params import Board, Params
 from l2s_node.picture.looks import Library, Overlay
+from l2s_node.shelf import Shelf
 from l2s_node.stage import Stage, world_names
 from l2s_node.video import open_sink
 from l2s_node.video.base import Options, Sink
@@ -40,6 +43,25 @@ TAKEN = ("status", "preset", "presets", "reset", "refresh", "worlds")
 FIRST_SIZE = Options().size
 FIRST_RATE = Options().rate
 """What goes out before anything came in, unless the settings say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A picture that was begun, until it goes out.
+
+    Attributes:
+        frame: what it is made of; None where nothing ever came.
+        received: when that came; None where it shows nothing new.
+        params: the knobs.
+        turned: those that the pipeline plays, see `Overlay.before`.
+        start: when it was begun.
+    """
+
+    frame: Frame | None
+    received: float | None
+    params: Params
+    turned: Params
+    start: float
 
 
 class Channel:
@@ -95,6 +117,8 @@ class Channel:
         self._sent = 0
         self._played = self._closed = False
         self._before = (0, 0)
+        self._turn: Turn | None = None
+        self._turns: deque[Turn] = deque()
         self._black: Frame | None = None
 
     # --- lifecycle ---------------------------------------------------------------------------------------------------
@@ -144,18 +168,47 @@ class Channel:
 
     # --- one turn ----------------------------------------------------------------------------------------------------
 
-    def play(self) -> None:
-        """Play the picture that is due: knobs, world, picture, sinks.
+    def begin(self) -> None:
+        """Begin the picture that is due: knobs, world, picture.
 
         Raises:
-            L2SError: the world that it started with can't be loaded, or the last sink has broken.
+            L2SError: the world that it started with can't be loaded.
         """
         frame = self.feed.take()
         params = self.board.snapshot()
         self._stage.follow(params, frame.size if frame else self._options.size)
         if self._stage.playing and not self._played:
-            self._begin()
-        self._send(frame, self._picture(frame, params))
+            self._measure()
+        pipeline, lost = self._stage.pipeline, self.feed.lost
+        if lost and self.config.on_loss == "bypass":
+            params = dataclasses.replace(params, show="input")
+        received, start = frame.seconds if frame and self.feed.new else None, time.monotonic()
+        self._turn = Turn(frame, received, params, params, start)
+        if frame is None or pipeline is None or (lost and self.config.on_loss == "black"):
+            self._forget()
+            return
+        pipeline.textures = any(takes_textures(sink) for sink in self._sinks)
+        self._turn = dataclasses.replace(self._turn, turned=self._looks.before(params))
+        self._turns.append(self._turn)
+        pipeline.begin(frame, self._turn.turned, start)
+
+    def finish(self) -> None:
+        """Wait for the picture that is due, and hand it to the sinks; that is the one begun last, or the one before.
+
+        Raises:
+            L2SError: the last sink has broken.
+        """
+        assert self._turn is not None, "begin() comes first"
+        turn, picture = self._turn, None
+        while self._turns and self._stage.pipeline is not None and self._stage.pipeline.due:
+            turn = self._turns.popleft()
+            picture = self._looks.after(self._stage.pipeline.finish(), turn.params, turn.turned, turn.start)
+            self._meter.steps.add(time.monotonic() - turn.start)
+        if picture is None:
+            received = None if self._turns else turn.received
+            turn = dataclasses.replace(turn, received=received)
+            picture = self._blank(turn.frame.size if turn.frame else self._options.size)
+        self._send(turn, picture)
         self._account()
 
     @property
@@ -168,24 +221,17 @@ class Channel:
         )
         return limited or self.feed.over or self._closed
 
-    def _begin(self) -> None:
+    def _measure(self) -> None:
         """The world plays: from here on the run is measured, and its limits count."""
         self._played = True
         self._before = self.feed.count - self.feed.new, self.feed.dropped
         self._meter = Meter(time.monotonic())
 
-    def _picture(self, frame: Frame | None, params: Params) -> Frame:
-        """What goes out for `frame`."""
-        pipeline, lost = self._stage.pipeline, self.feed.lost
-        if frame is None or pipeline is None or (lost and self.config.on_loss == "black"):
-            return self._blank(frame.size if frame else self._options.size)
-        if lost and self.config.on_loss == "bypass":
-            params = dataclasses.replace(params, show="input")
-        pipeline.textures = any(takes_textures(sink) for sink in self._sinks)
-        start = time.monotonic()
-        picture = self._looks(lambda turned: pipeline.step(frame, turned, start), params, start)
-        self._meter.steps.add(time.monotonic() - start)
-        return picture
+    def _forget(self) -> None:
+        """What is under way is not shown any more."""
+        while self._turns and self._stage.pipeline is not None:
+            self._turns.popleft()
+            self._stage.pipeline.finish()
 
     def _blank(self, size: tuple[int, int]) -> Frame:
         """Black, for an input of (width, height)."""
@@ -196,10 +242,11 @@ class Channel:
             self._black = Frame(planes, PixelFormat.UYVY, *size, seconds=0.0, number=0)
         return dataclasses.replace(self._black, seconds=time.monotonic())
 
-    def _send(self, frame: Frame | None, picture: Frame) -> None:
-        """Hand `picture`, made of `frame`, to every sink; a recording waits until the first input is there."""
+    def _send(self, turn: Turn, picture: Frame) -> None:
+        """Hand `picture`, made in `turn`, to every sink; a recording waits until the first input is there."""
+        frame = turn.frame
         self._write(picture, self.feed.rate, [sink for sink in self._sinks if sink.live or frame])
-        self._meter.sent(time.monotonic(), frame.seconds if frame and self.feed.new else None)
+        self._meter.sent(time.monotonic(), turn.received)
         if self.panel is not None and self.panel.watched(self.number):
             self.panel.show(self._outlet.preview(frame or picture), self._outlet.preview(picture), self.number)
 

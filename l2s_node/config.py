@@ -41,6 +41,7 @@ OF_A_CHANNEL = frozenset(
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "eager", "inductor", "openvino", "onnxruntime", "tensorrt")
 ON_LOSS = ("hold", "bypass", "black", "pattern")
+FAVOR = ("latency", "throughput")
 
 
 def assets() -> Path:
@@ -97,6 +98,7 @@ class RunConfig:
         canvas: (width, height) that the generator works on; None fits the source's shape.
         device: one of `DEVICES`.
         engine: one of `ENGINES`.
+        favor: one of `FAVOR`: each frame straight through, or overlapped with its neighbours and one frame later.
         osc: UDP port for OSC; 0 for none.
         osc_feedback: (host, port) that state is sent to; None for this machine's port after `osc`.
         lan: listen beyond loopback.
@@ -122,6 +124,7 @@ class RunConfig:
     canvas: tuple[int, int] | None = None
     device: str = "auto"
     engine: str = "auto"
+    favor: str = "latency"
     osc: int = 7400
     osc_feedback: tuple[str, int] | None = None
     lan: bool = False
@@ -395,6 +398,7 @@ _PARSERS: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "canvas": ("auto or WIDTHxHEIGHT with an even width, such as 256x256", _canvas),
     "device": _one_of(DEVICES),
     "engine": _one_of(ENGINES),
+    "favor": _one_of(FAVOR),
     "osc": _PORT,
     "osc_feedback": ("HOST:PORT", _address),
     "lan": ("true or false", _switch),

@@ -6,6 +6,11 @@
 A graph holds for one structure: sizes, worlds, which steps are taken. The numbers that knobs turn lie in a small piece
 of page-locked memory that the graph fetches, so that turning a knob never captures anew.
 
+Each pipeline has a stream of its own: `begin` hands the GPU a whole frame and goes on, `finish` waits for that frame
+alone, so that channels overlap; those of one world may play it together (`cuda_chorus`). Where throughput is favored,
+copies have streams of their own and frames take two sets of buffers in turn: a frame comes while the one before is made
+and goes, and each picture goes out one frame later.
+
 No graph is captured in the frame loop. Those of a world are prepared in `l2s-load` before it is handed over; one that
 the loop finds missing is prepared on a thread of its own, while frames go step by step.
 
@@ -18,16 +23,20 @@ from __future__ import annotations
 import functools
 import logging
 import queue
-import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from l2s_node.cuda_program import Locked, Program, structure
+from l2s_node.cuda_chorus import Choir, Place, Run
+from l2s_node.cuda_prepare import Preparer
+from l2s_node.cuda_program import Program, Seat, structure
+from l2s_node.cuda_upload import Locked
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
+from l2s_node.models.capture import playing_stream
 from l2s_node.models.engines import inductor
 from l2s_node.params import Params
 from l2s_node.picture.cuda_gl import Bridge
@@ -46,85 +55,68 @@ ATTEMPTS = 3
 Key = tuple[object, ...]
 
 
-def create(device: torch.device, output_size: tuple[int, int] | None = None) -> Pipeline:
-    """The pipeline for a device: one captured graph on an NVIDIA GPU, step by step elsewhere."""
-    return GraphPipeline(device, output_size) if device.type == "cuda" else Pipeline(device, output_size)
+def create(
+    device: torch.device,
+    output_size: tuple[int, int] | None = None,
+    favor: str = "latency",
+    choir: Choir | None = None,
+) -> Pipeline:
+    """The pipeline for a device: one captured graph on an NVIDIA GPU, step by step elsewhere.
+
+    `favor`: see `favored`. `choir` is where several pipelines find together, on an NVIDIA GPU.
+    """
+    if device.type != "cuda":
+        return Pipeline(device, output_size)
+    return GraphPipeline(device, output_size, ahead=int(favor == "throughput"), choir=choir)
 
 
-class Preparer:
-    """Does one job after the other on a thread `l2s-graph`, which lives as long as there are any."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._urgent: deque[Callable[[], None]] = deque()
-        self._patient: deque[Callable[[], None]] = deque()
-        self._thread: threading.Thread | None = None
-        self._closed = False
-
-    def ask(self, job: Callable[[], None], *, urgent: bool) -> None:
-        """Do `job` soon, urgent ones first. It may ask for others; once closed, nothing is begun."""
-        with self._lock:
-            if self._closed:
-                return
-            (self._urgent if urgent else self._patient).append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="l2s-graph")
-                self._thread.start()
-
-    @property
-    def busy(self) -> bool:
-        """Something is being done or waits."""
-        return self._thread is not None
-
-    def settle(self) -> None:
-        """Wait until everything is done."""
-        while (thread := self._thread) is not None:
-            thread.join()
-
-    def close(self) -> None:
-        """Let go of what waits, and wait for what is being done."""
-        with self._lock:
-            self._closed = True
-            self._urgent.clear()
-            self._patient.clear()
-        self.settle()
-
-    def _run(self) -> None:
-        try:
-            while (job := self._next()) is not None:
-                job()
-        finally:
-            with self._lock:
-                if self._thread is threading.current_thread():
-                    self._thread = None  # a job failed, and whoever waits for it would wait for ever
-
-    def _next(self) -> Callable[[], None] | None:
-        """The next job; None where there is none, and then the thread ends."""
-        with self._lock:
-            waiting = self._urgent or self._patient
-            if waiting:
-                return waiting.popleft()
-            self._thread = None
-            return None
+def favored(favor: str, device: torch.device) -> str:
+    """What favoring "latency" or "throughput" does on `device`, in one sentence."""
+    if favor == "latency":
+        return "latency is favored: each frame goes straight through"
+    if device.type != "cuda":
+        return f"favoring throughput changes nothing on {device.type}: nothing there can overlap"
+    return "throughput is favored: copies and pictures of neighbouring frames overlap, each goes out one frame later"
 
 
 class GraphPipeline(Pipeline):
     """See the module's docstring; the same calls as `pipeline.Pipeline`.
 
     With `fuse`, the steps round the generator are compiled, seconds after a structure was first captured.
+
+    Attributes:
+        place: its seat among those who play the same world; the `choir`'s to give.
     """
 
-    def __init__(self, device: torch.device, output_size: tuple[int, int] | None = None, *, fuse: bool = True) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        output_size: tuple[int, int] | None = None,
+        *,
+        fuse: bool = True,
+        ahead: int = 0,
+        choir: Choir | None = None,
+    ) -> None:
         super().__init__(device, output_size)
+        self.ahead = ahead
+        self.place: Place | None = None
+        self._choir = choir
         self._fusing = fuse
+        self._stream = self._up = self._down = playing_stream(device) if device.type == "cuda" else None
+        if ahead:
+            self._up, self._down = playing_stream(device), playing_stream(device)
+        self._run: Run | None = None
+        self._runs: deque[Run | None] = deque()
+        self._turn = 0
         self._programs: dict[Key, Program] = {}
         self._made: queue.SimpleQueue[tuple[Key, Program]] = queue.SimpleQueue()
         self._wanted: set[Key] = set()
-        self._current: tuple[Plan, Player | None, Program] | None = None
+        self._current: dict[int, tuple[Plan, Player | None, Program]] = {}
         self._ahead: Memory | None = None
         self._asked: tuple[Kind, Params] | None = None
         self._preparer = Preparer()
         self._locked = Locked()
+        self._sent: torch.cuda.Event | None = None
         self._planes: dict[int, tuple[Rect, np.ndarray, Tensor]] = {}
         self._bridge: Bridge | None = None
         self._apart = False
@@ -132,11 +124,18 @@ class GraphPipeline(Pipeline):
     # --- the world that plays ----------------------------------------------------------------------------------------
 
     def use(self, player: Player, now: float) -> None:
+        self._rest()
         self._collect()
-        super().use(player, now)
+        with self._streaming():
+            if self._stream is not None:
+                self._stream.wait_stream(torch.cuda.default_stream(self.device))  # where worlds are loaded
+            super().use(player, now)
         playing = {each.step for each in (player, self._before) if each is not None}
         self._keep(lambda program: program.memory is self._memory and _steps(program) <= playing)
         self._wanted.clear()
+        if self._choir is not None:
+            self._choir.leave(self)
+            self._choir.join(self, player)
 
     @property
     def crossfading(self) -> bool:
@@ -157,7 +156,8 @@ class GraphPipeline(Pipeline):
             ways.append([playing, player])
         for players in ways:
             plan = self._plan_of(kind, params, player.canvas, len(players) > 1)
-            self._make(_key(plan, players, memory), plan, players, memory)
+            for turn in range(1 + self.ahead):
+                self._make(_key(plan, players, memory, turn), plan, players, memory)
 
     def settle(self) -> None:
         self._preparer.settle()
@@ -169,9 +169,21 @@ class GraphPipeline(Pipeline):
         return Memory(canvas, self.device)
 
     def _keep(self, wanted: Callable[[Program], bool]) -> None:
-        """Let go of the other programs. No frame may be on its way."""
+        """Let go of the other programs, and of what they play."""
+        self._rest()
         self._programs = {key: program for key, program in self._programs.items() if wanted(program)}
-        self._current = None
+        self._current.clear()
+
+    def _rest(self) -> None:
+        """Wait until no frame is on its way; what is under way can still be finished."""
+        for run in filter(None, self._runs):
+            if run.arrived is None and self._choir is not None:
+                self._choir.sing()
+            run.wait()
+
+    def _streaming(self) -> AbstractContextManager[object]:
+        """What is done within is queued on this pipeline's stream."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def _crossfade(self, params: Params, now: float) -> float:
         before, weight = self._before, super()._crossfade(params, now)
@@ -182,14 +194,65 @@ class GraphPipeline(Pipeline):
 
     # --- one frame ---------------------------------------------------------------------------------------------------
 
+    def begin(self, frame: Frame, params: Params, now: float) -> None:
+        if self._choir is not None:
+            self._choir.collect()
+        self._run = self._sent = None
+        self._turn = (self._turn + 1) % (1 + self.ahead)
+        with self._streaming():
+            super().begin(frame, params, now)
+        self._runs.append(self._run)
+
+    def finish(self) -> Frame:
+        if self._choir is not None:
+            self._choir.sing()  # who is not due this time is not waited for
+        run = self._runs.popleft()
+        if run is not None:
+            run.wait()
+        newest = self._runs[-1] if self._runs else None
+        if newest is not None and newest.sent is not None:
+            newest.sent.synchronize()  # its frame is its room's again
+        return super().finish()
+
     def _render(
         self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, plane: np.ndarray, params: Params
     ) -> None:
-        program = self._ran(frame, plan, knobs, player, params)
+        program = self._fed(frame, plan, knobs, player, params)
         if program is None:
             return super()._render(frame, plan, knobs, player, plane, params)
-        self._shared(plane, plan.geometry.place).copy_(program.out, non_blocking=True)
-        torch.cuda.current_stream(self.device).synchronize()
+        assert self._stream is not None
+        fetch = functools.partial(self._download, program.out, self._shared(plane, plan.geometry.place))
+        seeds = None if player.seeds is None else self._seeds
+        self._run = Run(program, self._stream, seeds, fetch, self._sent)
+        place = self._placed(plan, program)
+        if place is None:
+            self._run.play()
+        else:
+            place.chorus.wait(self._run)
+
+    def _download(self, made: Tensor, there: Tensor) -> torch.cuda.Event:
+        """What the pipeline's stream makes, to host memory; the event of its arrival."""
+        assert self._down is not None and self._stream is not None
+        if self._down is self._stream:
+            there.copy_(made, non_blocking=True)
+        else:
+            self._down.wait_stream(self._stream)
+            with torch.cuda.stream(self._down):
+                there.copy_(made, non_blocking=True)
+        arrived: torch.cuda.Event = self._down.record_event()
+        return arrived
+
+    def _placed(self, plan: Plan, program: Program) -> Place | None:
+        """This pipeline's place, if `program` can take it; it is made to, if not."""
+        place = self.place
+        if place is None or self._before is not None or plan.route.conditioned or plan.textured:
+            return None
+        if program.seat is place.seat:
+            return place
+        if program.asked is not place.seat:
+            program.asked = place.seat
+            self._preparer.ask(lambda: self._split(program, place.seat), urgent=False)
+        return None
 
     def _shared(self, plane: np.ndarray, place: Rect) -> Tensor:
         """The part `place` of an output plane as a tensor."""
@@ -201,16 +264,17 @@ class GraphPipeline(Pipeline):
         return known[2]
 
     def _hand_over(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> None:
-        program = self._ran(frame, plan, knobs, player, params)
+        program = self._fed(frame, plan, knobs, player, params)
         if program is None:
             return super()._hand_over(frame, plan, knobs, player, params)
+        program.run()
         picture, bridge = self._opened().painter.picture, self._bridged()
         if bridge is None or not self._tried(lambda: bridge.store(program.out, picture)):
             picture.write(program.out.cpu().numpy())
         torch.cuda.current_stream(self.device).synchronize()
 
-    def _ran(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> Program | None:
-        """The program of this structure, with what it made of `frame` in `out`; None where there is none yet."""
+    def _fed(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> Program | None:
+        """The program of this structure, which was given `frame` and may run; None where there is none yet."""
         program = self._program(plan, player, params)
         if self._bridge:
             self._bridge.let_go()  # of what a frame that failed had mapped
@@ -221,12 +285,23 @@ class GraphPipeline(Pipeline):
         if program is None:
             return None
         if frame.texture is None:
-            program.send(frame, plan.geometry, self._buffers, self._locked)
+            self._send(frame, plan, program)
         else:
             self._fetch(frame.texture, plan, program)
+            if self._stream is not None and self._up is not self._stream:
+                self._sent = self._stream.record_event()
         program.refresh(plan.geometry, knobs, params.detail, self._seeds)
-        program.run()
         return program
+
+    def _send(self, frame: Frame, plan: Plan, program: Program) -> None:
+        """Upload a frame in host memory; `program` runs when it is there."""
+        assert self._up is not None and self._stream is not None
+        if self._up is self._stream:
+            return program.send(frame, plan.geometry, self._buffers, self._locked)
+        with torch.cuda.stream(self._up):
+            program.send(frame, plan.geometry, self._buffers, self._locked)
+        self._sent = self._up.record_event()
+        self._stream.wait_event(self._sent)
 
     def _fetch(self, texture: Texture, plan: Plan, program: Program) -> None:
         """The luma of `texture` to where the graph begins; what `_hand_over` stores to is mapped along with it."""
@@ -256,8 +331,11 @@ class GraphPipeline(Pipeline):
 
     def close(self) -> None:
         self._preparer.close()
+        self._rest()
+        if self._choir is not None:
+            self._choir.leave(self)
         self._programs.clear()
-        self._current = None
+        self._current.clear()
         if self._bridge is not None:
             self._bridge.release()
             self._bridge = None
@@ -267,8 +345,9 @@ class GraphPipeline(Pipeline):
 
     def _program(self, plan: Plan, player: Player, params: Params) -> Program | None:
         """The program of this structure, of one player or of two that crossfade; it is asked for if there is none."""
-        if self._current is not None and self._current[0] is plan and self._current[1] is self._before:
-            return self._current[2]  # a plan of another player is another plan
+        current = self._current.get(self._turn)
+        if current is not None and current[0] is plan and current[1] is self._before:
+            return current[2]  # a plan of another player is another plan
         self._asked = plan.kind, params
         players = [self._before, player] if self._before else [player]
         if any(each.step is None for each in players):
@@ -277,7 +356,7 @@ class GraphPipeline(Pipeline):
             self._collect()
         memory = self._memory
         assert memory is not None
-        key = _key(plan, players, memory)
+        key = _key(plan, players, memory, self._turn)
         program = self._programs.pop(key, None)
         if program is None:
             if key not in self._wanted:
@@ -285,7 +364,7 @@ class GraphPipeline(Pipeline):
                 self._preparer.ask(lambda: self._make(key, plan, players, memory), urgent=True)
             return None
         self._programs[key] = program
-        self._current = plan, self._before, program
+        self._current[self._turn] = plan, self._before, program
         return program
 
     def _make(self, key: Key, plan: Plan, players: list[Player], memory: Memory) -> None:
@@ -310,11 +389,17 @@ class GraphPipeline(Pipeline):
         except inductor.FAULTS as err:
             log.warning("the steps round the generator run one by one: %s", err)
 
+    def _split(self, program: Program, seat: Seat) -> None:
+        try:
+            program.split(seat)
+        except inductor.FAULTS as err:
+            log.warning("a channel plays by itself: %s", err)
+
     def _collect(self) -> None:
-        """Take what was prepared. No frame may be on its way."""
+        """Take what was prepared."""
         while not self._made.empty():
             key, program = self._made.get()
-            if key not in self._programs and len(self._programs) >= PROGRAMS:
+            if key not in self._programs and len(self._programs) >= PROGRAMS * (1 + self.ahead):
                 self._programs.pop(next(iter(self._programs)))
             self._programs[key] = program
             self._wanted.discard(key)
@@ -324,8 +409,8 @@ class GraphPipeline(Pipeline):
         return tuple(torch.from_numpy(plane).pin_memory().numpy() for plane in planes)
 
 
-def _key(plan: Plan, players: list[Player], memory: Memory) -> Key:
-    return id(memory), structure(plan), *(each.step for each in players)
+def _key(plan: Plan, players: list[Player], memory: Memory, turn: int) -> Key:
+    return turn, id(memory), structure(plan), *(each.step for each in players)
 
 
 def _steps(program: Program) -> set[object]:

@@ -7,37 +7,30 @@ same definitions (`way`, `sample`, `compose`), in fewer kernels.
 from __future__ import annotations
 
 import logging
-import mmap
 import operator
 import warnings
-import weakref
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from l2s_node.cuda_upload import Locked, Upload, even, packed
 from l2s_node.frame import Frame
-from l2s_node.models.capture import CAPTURING, captured
+from l2s_node.models.capture import CAPTURING, recorded
 from l2s_node.models.engines import inductor
 from l2s_node.models.pix2pix import SEEDS
 from l2s_node.params import KNOB
 from l2s_node.picture import compose, condition, dry, sample, way
 from l2s_node.picture.buffers import Buffers
-from l2s_node.picture.colour import standard_for
 from l2s_node.picture.geometry import Geometry
 from l2s_node.picture.gl import rgba_half, unit
-from l2s_node.picture.way import KNOB_FIELDS, Detail, Knobs, Memory, Play, Seeds
+from l2s_node.picture.way import KNOB_FIELDS, Detail, Knobs, Memory, Seeds
 from l2s_node.pipeline import Plan, Player, detail_matrices
 
 log = logging.getLogger(__name__)
 
 MOST_CELLS = KNOB["detail"].high
-LOCKED = 16
-"""Frames whose pages are locked at a time; rooms rotate through three."""
-SMALLEST = 1 << 18
-"""Bytes that are worth locking."""
 NUMBERS = operator.attrgetter(*KNOB_FIELDS)
 REST = (*NUMBERS(Knobs()), 1.0, 0.0, 0.0, 0.0)
 """Numbers to warm up with."""
@@ -158,25 +151,46 @@ class Fusing:
 FUSING = Fusing()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seat:
+    """A place in a batch: what a generator is given there, ``(1, 1, h, w)``, and what it gives, ``(1, 3, h, w)``."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """What was captured of a program: the whole way, and for a `seat` the steps before and after the generator."""
+
+    whole: torch.cuda.CUDAGraph
+    before: torch.cuda.CUDAGraph | None = None
+    after: torch.cuda.CUDAGraph | None = None
+    seat: Seat | None = None
+
+
 class Program:
     """Fixed buffers on the GPU and the graph that goes from `source` to `out`.
 
-    Made and captured in a preparing thread; `send`, `refresh` and `run` are for the frame loop alone.
+    Made and captured in a preparing thread; `send`, `refresh` and then `run`, or `lead` and `trail`, are for the frame
+    loop alone, on whichever streams: all of it is there when `capture` returns, and of what it writes only `memory` is
+    not its own. A frame's picture must have been fetched from `out` before the next one is sent.
 
     Attributes:
         source: what the graph begins with.
         out: what it ends with.
+        seeds: weights of the seed fields that `run` or `lead` was for.
         fused: `capture` took compiled steps.
+        asked: the seat that it was asked to be split for; who asks keeps it.
     """
 
     @torch.inference_mode()
     def __init__(self, plan: Plan, players: list[Player], memory: Memory, device: torch.device) -> None:
         self.plan, self.players, self.memory = plan, players, memory
-        a, self._b = players[0].step, players[1].step if len(players) > 1 else None
-        assert a is not None
-        self._a: Play = a
         self._device = device
-        self._sown = [each.seeds for each in players if each.seeds is not None]
+        self._fences = [each.fence for each in players if each.fence is not None]
+        with torch.inference_mode(False):  # as an engine's own are, for which its step was compiled
+            self.seeds = torch.zeros(SEEDS, device=device)
         geometry = plan.geometry
         width, height = geometry.place[2:]
         self.source = Upload(_source_shape(plan), device)
@@ -195,7 +209,7 @@ class Program:
         # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
         self._taking = (
             torch.zeros(into[3], plan.kind.size[1], device=device, dtype=torch.float16),
-            torch.zeros(into[2], _even(plan.kind.size[0]), device=device, dtype=torch.float16),
+            torch.zeros(into[2], even(plan.kind.size[0]), device=device, dtype=torch.float16),
         )
         self._larger = (
             compose.enlarging(shown, (height, width), plan.style.upscale, device),
@@ -207,8 +221,9 @@ class Program:
         self.fused = False
         self._taken: object = None
         self._cells = 0.0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._better: torch.cuda.CUDAGraph | None = None
+        self.asked: Seat | None = None
+        self._graphs: Graphs | None = None
+        self._latest: Graphs | None = None
 
     def _rank(self) -> int:
         """Room for the most cells along the longer side, both neighbours of a fraction of one."""
@@ -229,15 +244,15 @@ class Program:
             made = FUSING.of(self.plan)
             if made is not None:
                 try:
-                    self._graph, self.fused = self._captured(made), True
+                    self._latest, self.fused = Graphs(self._captured(made)), True
                     return
                 except inductor.FAULTS:  # these players' pictures lie otherwise in memory, and torch compiles no more
                     FUSING.forget(self.plan)
-            self._graph = self._captured(steps(self.plan))
+            self._latest = Graphs(self._captured(steps(self.plan)))
 
     @torch.inference_mode()
     def fuse(self) -> None:
-        """Compile the steps and capture them anew, for the next `run`.
+        """Compile the steps and capture them anew, from the next `refresh` on.
 
         Raises:
             RuntimeError: CUDA can't, or another thread disturbed it.
@@ -245,7 +260,19 @@ class Program:
         with CAPTURING:
             made = FUSING.build(self.plan, self._tried)
             if made is not None:
-                self._better = self._captured(made)
+                seat = self._latest.seat if self._latest is not None else None
+                self._latest = self._parted(made, self._captured(made), seat)
+
+    @torch.inference_mode()
+    def split(self, seat: Seat) -> None:
+        """Capture the steps before and after the generator, too, from the next `refresh` on.
+
+        Raises:
+            RuntimeError: CUDA can't, or another thread disturbed it.
+        """
+        assert self._latest is not None, "capture() comes first"
+        with CAPTURING:
+            self._latest = self._parted(FUSING.of(self.plan) or steps(self.plan), self._latest.whole, seat)
 
     def _tried(self, made: Steps) -> None:
         stream = torch.cuda.Stream(self._device)
@@ -263,32 +290,56 @@ class Program:
             return Memory(self.plan.canvas, self._device)
 
     def _captured(self, made: Steps) -> torch.cuda.CUDAGraph:
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.default_stream(self._device))  # the buffers are filled there
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream):
-            spare, out = self._spare(), torch.empty_like(self.out)
-            for _ in range(2):
-                self._take(made, spare, out)
-            stream.synchronize()
-            with captured(graph):
-                self._numbers.copy_(self._here, non_blocking=True)
-                for seeds in self._sown:
-                    seeds.copy_(self._numbers[-SEEDS:])
-                self._take(made, self.memory, self.out)
-        return graph
+        spare, out = self._spare(), torch.empty_like(self.out)
+
+        def whole() -> None:
+            self._read()
+            self._take(made, self.memory, self.out)
+
+        return recorded(self._device, lambda: self._take(made, spare, out), whole)
+
+    def _parted(self, made: Steps, whole: torch.cuda.CUDAGraph, seat: Seat | None) -> Graphs:
+        if seat is None:
+            return Graphs(whole)
+        spare, x, out = self._spare(), torch.empty_like(seat.x), torch.empty_like(self.out)
+
+        def lead() -> None:
+            self._read()
+            seat.x.copy_(self._begun(made, self.memory))
+
+        before = recorded(self._device, lambda: x.copy_(self._begun(made, spare)), lead)
+        after = recorded(
+            self._device,
+            lambda: self._ended(made, seat.y, None, spare, out),
+            lambda: self._ended(made, seat.y, None, self.memory, self.out),
+        )
+        return Graphs(whole, before, after, seat)
+
+    def _read(self) -> None:
+        """Fetch the numbers of a frame."""
+        self._numbers.copy_(self._here, non_blocking=True)
+        self.seeds.copy_(self._numbers[-SEEDS:])
 
     def _take(self, made: Steps, memory: Memory, out: Tensor) -> None:
-        before, after = made
-        x = before(self.source.there, self._taking, self._detail, self._numbers, memory)
+        x = self._begun(made, memory)
         picture, other = x, None
         if not self.plan.route.conditioned:
-            picture = self._a(x)
-            if self._b is not None:
+            picture = self._imagined(self.players[0], x)
+            if len(self.players) > 1:
                 picture = picture.clone()  # two worlds may share what they return
-                other = self._b(x)
+                other = self._imagined(self.players[1], x)
+        self._ended(made, picture, other, memory, out)
+
+    def _begun(self, made: Steps, memory: Memory) -> Tensor:
+        return made[0](self.source.there, self._taking, self._detail, self._numbers, memory)
+
+    def _ended(self, made: Steps, picture: Tensor, other: Tensor | None, memory: Memory, out: Tensor) -> None:
         under = self._dry.there if self.plan.style.needs_dry and not self.plan.drawn else None
-        after(picture, other, self._numbers, memory, under, self._larger, out)
+        made[1](picture, other, self._numbers, memory, under, self._larger, out)
+
+    def _imagined(self, player: Player, x: Tensor) -> Tensor:
+        assert player.step is not None
+        return player.step(x) if player.seeds is None else player.step(x, self.seeds)
 
     # --- in the frame loop -------------------------------------------------------------------------------------------
 
@@ -303,25 +354,44 @@ class Program:
         if not self.plan.textured and geometry.taken != self._taken:
             self._taken = geometry.taken
             width, height = self.plan.kind.size
-            made = sample.matrices((_even(width), height), geometry.taken, geometry.into[2:], self._device)
+            made = sample.matrices_on(self._device, (even(width), height), geometry.taken, geometry.into[2:])
             _refill(self._taking, made)
         if cells != self._cells:
             self._cells = cells
             _refill(self._detail, detail_matrices(self.plan.canvas, cells, torch.device("cpu"), self._rank()))
         self._written[:] = (*NUMBERS(knobs), *seeds)
+        self._graphs = self._latest  # here, where no frame is on its way: former graphs go
+
+    @property
+    def seat(self) -> Seat | None:
+        """What `lead` fills and `trail` takes; None where only `run` does."""
+        return self._graphs.seat if self._graphs is not None else None
+
+    def lead(self) -> None:
+        """Fill the seat, on the current stream, up to the generator."""
+        assert self._graphs is not None and self._graphs.before is not None
+        self._graphs.before.replay()
+
+    def trail(self) -> None:
+        """Fill `out` from the seat, on the current stream."""
+        assert self._graphs is not None and self._graphs.after is not None
+        self._graphs.after.replay()
 
     def run(self) -> None:
         """Fill `out`, on the current stream."""
-        if self._better is not None:  # here, where no frame is on its way: the former graph goes
-            self._graph, self._better = self._better, None
-        assert self._graph is not None
-        self._graph.replay()
+        assert self._graphs is not None
+        stream = torch.cuda.current_stream(self._device) if self._fences else None
+        for fence in self._fences:
+            fence.wait(stream)
+        self._graphs.whole.replay()
+        for fence in self._fences:
+            fence.record(stream)
 
 
 def _source_shape(plan: Plan) -> tuple[int, int]:
     """Of the bytes that the graph begins with: the canvas of a texture, or the frame as UYVY."""
     width, height = plan.kind.size
-    return (plan.canvas[1], plan.canvas[0]) if plan.textured else (height, 2 * _even(width))
+    return (plan.canvas[1], plan.canvas[0]) if plan.textured else (height, 2 * even(width))
 
 
 def _own_dry(plan: Plan) -> bool:
@@ -333,80 +403,3 @@ def _own_dry(plan: Plan) -> bool:
 def _refill(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
     for buffer, value in zip(buffers, values, strict=True):
         buffer.copy_(value)
-
-
-class Locked:
-    """Host memory whose pages are locked, so that the GPU fetches it without a copy.
-
-    Only arrays on pages of their own (`frame.page_aligned`) are taken, and they are held until they are unlocked:
-    a page that is freed while it is locked, or locked twice, breaks every later call of CUDA.
-    """
-
-    def __init__(self) -> None:
-        self._held: dict[int, tuple[np.ndarray, Tensor]] = {}
-        self._works = True
-        weakref.finalize(self, _unlock, self._held)
-
-    def take(self, array: np.ndarray) -> Tensor | None:
-        """`array` as a tensor if it is locked now; it is locked when it is met for the first time."""
-        address = array.ctypes.data
-        held = self._held.get(address)
-        if held is not None and held[0].shape == array.shape:
-            return held[1]
-        if not self._works or address % mmap.PAGESIZE or array.nbytes < SMALLEST or not array.flags.c_contiguous:
-            return None
-        if held is not None or len(self._held) >= LOCKED:
-            _unlock(self._held)
-        self._works = int(torch.cuda.cudart().cudaHostRegister(address, array.nbytes, 0)) == 0
-        if self._works:
-            self._held[address] = array, torch.from_numpy(array)
-            return self._held[address][1]
-        with suppress(RuntimeError):  # a limit on locked memory; the error waits for the next launch, which clears it
-            torch.zeros(1, device="cuda")
-        return None
-
-
-def _unlock(held: dict[int, tuple[np.ndarray, Tensor]]) -> None:
-    for address in list(held):
-        torch.cuda.cudart().cudaHostUnregister(address)
-        del held[address]
-
-
-class Upload:
-    """A tensor on the GPU and its page-locked twin on the host, for what isn't locked where it lies."""
-
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
-        self.there = torch.zeros(shape, dtype=torch.uint8, device=device)
-        self._here: Tensor | None = None
-
-    def send(self, array: np.ndarray, locked: Locked) -> None:
-        """On the current stream; the former `send` must have arrived (each frame ends with a synchronisation)."""
-        source = locked.take(array)
-        if source is None:
-            if self._here is None:
-                self._here = torch.empty_like(self.there, device="cpu", pin_memory=True)
-            source = self._here.copy_(torch.from_numpy(array))
-        self.there.copy_(source, non_blocking=True)
-
-
-def packed(frame: Frame, buffers: Buffers) -> np.ndarray:
-    """The frame (but for an odd last column) as UYVY bytes whose luma is what `sample` takes.
-
-    They are its own where it is packed so, and converted on the host where not.
-    """
-    rect = (0, 0, _even(frame.width), frame.height)
-    made = frame.planes[0]
-    if frame.format not in dry.PACKED or rect[2] != frame.width:
-        whole = (0.0, 0.0, float(rect[2]), float(rect[3]))
-        standard = "bt709" if frame.format.is_rgb else standard_for(*frame.size)
-        geometry = Geometry(whole, rect, rect, whole, rect, (False, False))
-        made = dry.dry_uyvy(frame, geometry, standard, buffers, "packed")
-    if made.flags.c_contiguous and made.flags.writeable:
-        return made
-    staged = buffers("packed", made.shape)  # torch takes no array that is read-only
-    np.copyto(staged, made)
-    return staged
-
-
-def _even(width: int) -> int:
-    return max(width // 2 * 2, 2)

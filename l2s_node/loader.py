@@ -11,7 +11,6 @@ import functools
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from l2s_node.config import RunConfig, worlds_folders
 from l2s_node.errors import EngineError, L2SError, ModelError
 from l2s_node.latest import Latest
 from l2s_node.models import worlds
+from l2s_node.shelf import Shelf
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from l2s_node.models.card import ModelCard
     from l2s_node.models.engines import Engine
     from l2s_node.models.pix2pix import Generator
-    from l2s_node.pipeline import Pipeline, Player
+    from l2s_node.pipeline import Batched, Pipeline, Player
 
 log = logging.getLogger(__name__)
 
 SLOW = ("inductor", "tensorrt")
 """Engines that build for seconds or minutes; eager plays meanwhile."""
+BATCHED = ("inductor", "eager")
+"""Engines that play several channels at once on an NVIDIA GPU, each picture as if it were alone."""
 PATIENCE = 1.0
 """Seconds that a stop waits for the loader before it says so."""
 
@@ -77,46 +79,6 @@ class Loaded:
     engine: str
     reason: str
     close: Callable[[], None]
-
-
-class Shelf:
-    """Engines that are ready, by what they play on what canvas: channels of one world share its weights.
-
-    Sharing is safe because every engine is called by the one thread of the frame loop, and what it returns is taken
-    before the next call. Any loader's thread may ask; one builds at a time, so that a second wish finds what the first
-    one built.
-    """
-
-    def __init__(self) -> None:
-        self._building = threading.Lock()
-        self._lock = threading.Lock()
-        self._held: dict[tuple[object, ...], tuple[Engine, str]] = {}
-        self._users: Counter[tuple[object, ...]] = Counter()
-
-    def take(self, key: tuple[object, ...], build: Callable[[], tuple[Engine, str]]) -> tuple[Engine, str]:
-        """(engine, reason) of `key`, built where none is there; `give_back` it once.
-
-        Raises:
-            EngineError: see `engines.build`.
-        """
-        with self._building:
-            with self._lock:
-                if key in self._held:
-                    self._users[key] += 1
-                    return self._held[key]
-            engine, reason = build()
-            with self._lock:
-                self._held[key] = engine, reason
-                self._users[key] = 1
-            return engine, reason
-
-    def give_back(self, key: tuple[object, ...]) -> None:
-        """One user less; the last one closes it."""
-        with self._lock:
-            self._users[key] -= 1
-            engine = None if self._users[key] else self._held.pop(key)[0]
-        if engine is not None:
-            engine.close()
 
 
 class Loader:
@@ -165,7 +127,7 @@ class Loader:
     def _run(self) -> None:
         try:
             device, reason = prepare(self._config)
-            from l2s_node.cuda_graph import create
+            from l2s_node.cuda_graph import create, favored
         except L2SError as err:
             self.failed.put((None, str(err)))
             return
@@ -173,7 +135,8 @@ class Loader:
             self.failed.put((None, f"no world can play here: {err}; install l2s-node again"))
             return
         log.info("device: %s (%s)", device, reason)
-        pipeline = create(device, self._config.output_size)
+        self._shelf.say_once(favored(self._config.favor, device))
+        pipeline = create(device, self._config.output_size, self._config.favor, self._shelf.choir(device))
         self.pipeline.put(pipeline)
         while not self._stop.is_set():
             request = self._requests.take(timeout=1.0)
@@ -288,10 +251,13 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
         engine(torch.zeros(shape, device=device))  # the first call captures or warms up
         return engine, reason
 
-    def on_shelf(name: str, kept: Prebuilt) -> Loaded:
+    def on_shelf(name: str, kept: Prebuilt, *, stays: bool = True) -> Loaded:
         key = (card.hash, canvas, name, str(device))
         engine, reason = shelf.take(key, functools.partial(build, name, kept))
-        return _loaded(request, card, config, canvas, engine, reason, functools.partial(shelf.give_back, key))
+        shares = stays and batches(engine.name, device, card)
+        several = functools.partial(batched, request, canvas, engine) if shares else None
+        close = functools.partial(shelf.give_back, key)
+        return _loaded(request, card, config, canvas, engine, reason, close, several)
 
     best, why = engines.choose(config.engine, device, card, engines.measured(card, shape, device, kept))[0]
     try:
@@ -303,10 +269,37 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
                 log.info("%s is taken: %s", best, why)
                 yield ready
                 return
-            yield on_shelf("eager", kept)
+            yield on_shelf("eager", kept, stays=False)
         yield on_shelf(config.engine, kept)
     except torch.OutOfMemoryError as err:
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
+
+
+def batches(engine: str, device: torch.device, card: ModelCard) -> bool:
+    """Whether an engine of that name plays a batch in one launch, and each picture of it as if it were alone."""
+    alone = card.norm == "frame" or card.dropout  # a batch has one statistic, and one random number after the other
+    return device.type == "cuda" and engine in BATCHED and not alone
+
+
+def batched(request: Request, canvas: tuple[int, int], like: Engine, count: int) -> Engine:
+    """The world of `request` on an engine `like` one that plays it, for `count` pictures at once.
+
+    Raises:
+        ModelError: its weights are gone.
+        EngineError: there is too little memory for it, or it can't be compiled.
+    """
+    import torch
+
+    from l2s_node.models import engines
+    from l2s_node.models.prebuilt import Prebuilt
+
+    card, weights = opened(request.world, request.size)
+    shape = (count, 1, canvas[1], canvas[0])
+    draw_field(weights(), card, canvas)
+    try:
+        return engines.build(like.name, weights(), card, shape, like.device, like.precision, Prebuilt())[0]
+    except torch.OutOfMemoryError as err:
+        raise EngineError(f"{request.name} for {count} needs more memory than {like.device} has left") from err
 
 
 def check(card: ModelCard) -> None:
@@ -349,12 +342,13 @@ def _loaded(
     engine: Engine,
     reason: str,
     close: Callable[[], None],
+    several: Batched | None,
 ) -> Loaded:
     from l2s_node.pipeline import Player
 
     return Loaded(
         request=request,
-        player=Player.of(request.name, engine, canvas),
+        player=Player.of(request.name, engine, canvas, several),
         canvas_for=lambda frame: canvas_of(card, config, frame, engine.device),
         engine=f"{engine.name} {engine.precision}",
         reason=reason,

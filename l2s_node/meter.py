@@ -16,7 +16,7 @@ class Meter:
     Attributes:
         frames_out: pictures handed to the sinks.
         repeated: of these, those that showed no new picture, because none had come.
-        steps: durations of `Pipeline.step`.
+        steps: from `Pipeline.begin` to what `Pipeline.finish` handed out for it, looks included.
         latencies: from a picture received to its output handed to the last sink.
     """
 

@@ -6,6 +6,7 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     main         cli             the frame loop; every call of a pipeline, GPU and GL     event set by SIGINT, SIGTERM
     l2s-load     loader.Loader   imports torch; loads, compiles and warms worlds          event, join
     l2s-graph    cuda_graph      captures CUDA graphs that the loop misses                end of its work, join
+    l2s-choir    cuda_chorus     builds a world for several channels at once              end of its work, join
     l2s-read     reader.Reader   reads sources that block (files, cameras)                event, join, then close
     l2s-osc      control.osc     OSC in, state out                                        event, join
     l2s-http     control.panel   the panel (and l2s-jpeg, which encodes for it)           stop, join
@@ -13,9 +14,10 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     l2s-look     picture.ready   makes a look ready that was turned on, on Linux          end of its work, join
     l2s-record   video.file      encodes a recording                                      end of queue, join
 
-Several channels have a `l2s-load` each, and a `l2s-read` where their source blocks; their pictures are made one after
-the other on the one thread that may call CUDA, and OpenGL (but in contexts of `l2s-look`). No channel waits for
-another's source: of several, none is waited for, they are looked at in turn.
+Several channels have a `l2s-load` each, and a `l2s-read` where their source blocks. The one thread that may call CUDA,
+and OpenGL (but in contexts of `l2s-look`), begins the pictures of all channels whose turn it is and then finishes them,
+so that a GPU makes them side by side. No channel waits for another's source: of several, none is waited for, they are
+looked at in turn.
 
 Order at the start: sinks, so that the show sees a source at once; then the source and the control; torch is imported
 in `l2s-load` while frames already go out. Order at the end: the reverse, through one `ExitStack`.
@@ -40,9 +42,9 @@ from l2s_node.control.presets import preset_commands
 from l2s_node.control.report import format_line
 from l2s_node.errors import ControlError, L2SError
 from l2s_node.feed import PLAYING_SLICE
-from l2s_node.loader import Shelf
 from l2s_node.machine import reach
 from l2s_node.picture.looks import Library
+from l2s_node.shelf import Shelf
 from l2s_node.stage import world_names
 
 log = logging.getLogger(__name__)
@@ -115,7 +117,8 @@ class Node:
                 channel.open_source(stack)
                 self._tell(f"in:  {_of(channel)}{channel.feed.uri} ({channel.feed.state})")
             self._open_control(stack)  # before torch: two imports at a time would hold up the first frames
-            shelf = Shelf()
+            shelf = Shelf(len(self.channels))
+            stack.callback(shelf.close)
             for channel in self.channels:
                 channel.open_stage(stack, shelf)
             self._loop()
@@ -194,8 +197,9 @@ class Node:
             due = self._wait()
             if self._stop.is_set():
                 return
-            for channel in due:
-                self._play(channel)
+            begun = [channel for channel in due if self._went(channel, channel.begin)]
+            for channel in begun:
+                self._went(channel, channel.finish)
             self._say()
 
     def _wait(self) -> list[Channel]:
@@ -207,15 +211,17 @@ class Node:
             time.sleep(LOOK_EVERY)
         return due
 
-    def _play(self, channel: Channel) -> None:
-        """One turn; a channel that can't go on leaves the others alone, and the last one ends the run."""
+    def _went(self, channel: Channel, turn: Callable[[], None]) -> bool:
+        """Half a turn; a channel that can't go on leaves the others alone, and the last one ends the run."""
         try:
-            channel.play()
+            turn()
         except L2SError as err:
             if len(self.channels) == 1:
                 raise
             log.error("%s: %s; the other channels go on", channel.name, err)
             self.channels.remove(channel)
+            return False
+        return True
 
     def _over(self) -> bool:
         if len(self.channels) > 1:

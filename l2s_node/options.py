@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from l2s_node import __version__
-from l2s_node.config import DEVICES, ENGINES, ON_LOSS, home
+from l2s_node.config import DEVICES, ENGINES, FAVOR, ON_LOSS, home
 from l2s_node.params import SIZES
 
 BENCHES = tuple(sorted(path.stem for path in (Path(__file__).parent / "bench").glob("[!_]*.py")))
@@ -108,6 +108,9 @@ def _add_play(p: argparse.ArgumentParser) -> None:
     g.add_argument("--device", choices=DEVICES, help="processor of the world (auto)")
     g.add_argument("--engine", choices=ENGINES, help="what runs the world (auto: the fastest that works here)")
     g.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on (auto: 256 on the short side)")
+    g.add_argument(
+        "--favor", choices=FAVOR, help="what a GPU does: each frame at once (latency), or more, a frame later"
+    )
     g = p.add_argument_group("the run itself")
     g.add_argument("--config", metavar="show.toml", type=Path, help="all of this in a file; what is said here wins")
     g.add_argument("--seconds", metavar="N", help="stop after so long")

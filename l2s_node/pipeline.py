@@ -2,8 +2,9 @@
 
     Frame ──> sample ──> condition ──> generator A (× generator B) ──> compose ──> Frame
 
-One frame at a time, on one fixed set of buffers: after warm-up nothing is allocated that grows. The caller may hand in
-the same frame again (nothing new came); the knobs and everything that moves with time stay alive.
+Each frame is begun and finished: where a GPU makes the picture, other work is done between the two. It happens on fixed
+buffers: after warm-up nothing is allocated that grows. The caller may hand in the same frame again (nothing new came);
+the knobs and everything that moves with time stay alive.
 
 A frame that is a texture is sampled in OpenGL, and only the generator's canvas leaves it. The output is composed there
 where it is wanted as a texture, or where the input shows through that is one; its memory of time is here in any case.
@@ -14,6 +15,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +26,7 @@ from torch import Tensor
 
 from l2s_node import texture
 from l2s_node.frame import Frame, PixelFormat, blank
-from l2s_node.models.engines.base import Engine
+from l2s_node.models.engines.base import Engine, Step
 from l2s_node.params import Params
 from l2s_node.picture import condition, dry, host, sample, way
 from l2s_node.picture.buffers import Buffers
@@ -32,6 +35,8 @@ from l2s_node.picture.compose import Style
 from l2s_node.picture.geometry import Geometry, Rect, solve
 from l2s_node.picture.gl import Drawing, unit
 from l2s_node.picture.way import Detail, Drift, Knobs, Memory, Play, Route, Seeds
+
+Batched = Callable[[int], Engine]
 
 OUTPUTS = 3
 """Output frames in rotation: a sink may still be sending the last one, and the panel may be looking at another."""
@@ -45,20 +50,24 @@ class Player:
         name: "flowers/small", for people.
         play: see `way.Play`.
         canvas: (width, height) it was built for.
-        step: `play` as plain tensor operations that a CUDA graph can capture; None where it is none.
-        seeds: weights of its seed fields, read at each call of either; None where it has none.
+        step: `play` as a function that a CUDA graph can capture, see `engines.base.Step`; None where there is none.
+        seeds: weights of its seed fields, read at each call of `play`; None where it has none, and `step` takes none.
+        fence: see `engines.base.Engine`.
+        batched: builds it for so many pictures at once (seconds; raises EngineError); None where that can't be.
     """
 
     name: str
     play: Play
     canvas: tuple[int, int]
-    step: Play | None = None
+    step: Step | None = None
     seeds: Tensor | None = None
+    fence: torch.cuda.Event | None = None
+    batched: Batched | None = None
 
     @classmethod
-    def of(cls, name: str, engine: Engine, canvas: tuple[int, int]) -> Player:
+    def of(cls, name: str, engine: Engine, canvas: tuple[int, int], batched: Batched | None = None) -> Player:
         """What `engine`, which was built for `canvas`, plays."""
-        return cls(name, engine, canvas, engine.step, engine.seeds)
+        return cls(name, engine, canvas, engine.step, engine.seeds, engine.fence, batched)
 
 
 @dataclass(slots=True)
@@ -104,8 +113,11 @@ class Pipeline:
         output_size: (width, height) of what goes out; None for the size of what comes in.
 
     Attributes:
-        textures: compose in OpenGL: `step` returns frames with a texture. May be set between two frames.
+        textures: compose in OpenGL: frames come with a texture. May be set between two frames.
+        ahead: so many frames are begun before the first is finished.
     """
+
+    ahead = 0
 
     def __init__(self, device: torch.device | None = None, output_size: tuple[int, int] | None = None) -> None:
         self.device = device or torch.device("cpu")
@@ -120,6 +132,7 @@ class Pipeline:
         self._shown: tuple[tuple[int, int], Params] | None = None
         self._planned: tuple[tuple[object, ...], Plan] | None = None
         self._number = 0
+        self._begun: deque[Frame] = deque()
         self._outputs: list[Output] = []
         self._buffers = Buffers()
         self._drift = Drift()
@@ -172,20 +185,41 @@ class Pipeline:
         seen = self._memory.picture[:, :, y : y + height, x : x + width]
         still = sample.surround(F.interpolate(seen, size=(into[3], into[2]), mode="bilinear"), into, canvas) * 2 - 1
 
-        def play(_: Tensor) -> Tensor:
+        def play(_: Tensor, seeds: Tensor | None = None) -> Tensor:
             return still
 
         return Player("still", play, canvas, play)
 
     # --- one frame ---------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def step(self, frame: Frame, params: Params, now: float) -> Frame:
-        """One output frame: UYVY, or UYVA where the input has alpha; where it is composed in OpenGL, RGBX or RGBA.
+        """`begin`, and the picture as soon as it is there; nothing may be under way before."""
+        self.begin(frame, params, now)
+        return self.finish()
 
-        Its planes stay valid for the next `OUTPUTS - 1` steps, a texture until the next one. `now` is
-        ``time.monotonic()``.
+    def begin(self, frame: Frame, params: Params, now: float) -> None:
+        """Begin an output frame; not while one is `due`. `now` is ``time.monotonic()``.
+
+        `frame` belongs to its room again after the next call of `finish`, whichever picture that hands out.
         """
+        self._begun.append(self._composed(frame, params, now))
+
+    @property
+    def due(self) -> bool:
+        """A picture is to be finished before another one is begun."""
+        straight = bool(self._begun) and self._begun[-1].texture is not None
+        return len(self._begun) > (0 if straight else self.ahead)
+
+    def finish(self) -> Frame:
+        """The picture begun first: UYVY, or UYVA where the input has alpha; composed in OpenGL, RGBX or RGBA.
+
+        Its planes stay valid until `OUTPUTS - 1` more are finished, a texture until the next one is begun.
+        """
+        return self._begun.popleft()
+
+    @torch.inference_mode()
+    def _composed(self, frame: Frame, params: Params, now: float) -> Frame:
+        """What goes out for `frame`; on a GPU its planes may still be filled."""
         frame = self._frozen(frame, params.freeze)
         crossfade = self._crossfade(params, now)
         self._seeds = self._drift(params, now)
@@ -346,7 +380,7 @@ class Pipeline:
     def _output(self, size: tuple[int, int], place: Rect) -> tuple[np.ndarray, ...]:
         """The next output buffer of that size, black outside `place`; the others are still being looked at."""
         if not self._outputs or self._outputs[0].planes[0].shape != (size[1], 2 * size[0]):
-            self._outputs = [Output(self._new_output(size), place) for _ in range(OUTPUTS)]
+            self._outputs = [Output(self._new_output(size), place) for _ in range(OUTPUTS + self.ahead)]
         output = self._outputs.pop(0)
         self._outputs.append(output)
         if output.place != place:

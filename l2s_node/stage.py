@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from l2s_node.config import RunConfig, worlds_folders
 from l2s_node.errors import L2SError
-from l2s_node.loader import Loaded, Loader, Request, Shelf
+from l2s_node.loader import Loaded, Loader, Request
 from l2s_node.models import worlds
 from l2s_node.params import Board, Params
+from l2s_node.shelf import Shelf
 
 if TYPE_CHECKING:
     from l2s_node.pipeline import Pipeline

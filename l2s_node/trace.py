@@ -35,7 +35,8 @@ STAGES: Sequence[tuple[str, str, Name]] = (
     ("feed", "Feed.ready", "wait for a picture"),
     ("stage", "Stage.follow", "follow the knobs"),
     ("stage", "Stage._play", lambda stage, loaded: f"from here on {loaded.request.name} on {loaded.engine}"),
-    ("channel", "Channel._picture", "picture"),
+    ("channel", "Channel.begin", "begin"),
+    ("channel", "Channel.finish", "finish"),
     ("channel", "Channel._send", "send"),
     ("channel", "Channel._account", "account"),
     ("outlet", "Outlet.taken", "as the sink takes it"),
@@ -46,7 +47,7 @@ STAGES: Sequence[tuple[str, str, Name]] = (
 """(module, function in it, name) of what is there before torch is."""
 
 TORCH_STAGES: Sequence[tuple[str, str, Name]] = (
-    ("pipeline", "Pipeline.step", "step"),
+    ("pipeline", "Pipeline.begin", "step"),
     ("picture.host", "sample", "sample"),
     ("picture.way", "conditioned", "condition"),
     ("picture.way", "imagined", "generator"),
@@ -57,6 +58,8 @@ TORCH_STAGES: Sequence[tuple[str, str, Name]] = (
     ("picture.gl", "Sampler.take", "wait for OpenGL's sample"),
     ("cuda_program", "Program.send", "upload"),
     ("cuda_program", "Program.run", "graph: sample to compose"),
+    ("cuda_chorus", "Chorus.sing", "graphs of several channels"),
+    ("cuda_graph", "GraphPipeline.finish", "wait for the GPU"),
     ("models.engines", "build", lambda name, *_: f"build {name}"),
 )
 """The same for what imports torch: wrapped in ``l2s-load`` once that is done, before the pipeline is made."""

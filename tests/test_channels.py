@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ndi_loopback import Hosts
 from small_worlds import make_world
 from test_node import Act, Seen
@@ -24,9 +25,12 @@ from l2s_node.control.packet import read_packet, write_message
 from l2s_node.control.presets import Presets, preset_commands
 from l2s_node.control.report import Report, Reports
 from l2s_node.errors import ConfigError, RoomError
+from l2s_node.frame import Frame
 from l2s_node.models import engines
+from l2s_node.models.card import ModelCard
 from l2s_node.node import Node
 from l2s_node.params import Board
+from l2s_node.pipeline import Pipeline
 
 DARK, LIGHT = 0.25, 0.75
 
@@ -183,6 +187,78 @@ def test_channels_of_one_world_share_its_weights(show: Show, monkeypatch: pytest
     show.channels[1].board.set({"world": "day", "crossfade": 0})
     show.until(lambda: show.shows("seen:2", LIGHT))
     assert len(built) == 2
+
+
+@pytest.mark.parametrize(("name", "card"), [("running", {}), ("frame", {"norm": "frame"})])
+def test_a_batch_of_channels_shows_what_each_shows_alone(home: Path, name: str, card: dict[str, Any]) -> None:
+    """But for worlds whose statistics are those of the picture: a batch has only one."""
+    make_world(home, name, **card)
+    request = loader.Request(name, "small", (96, 64))
+    settings = config.RunConfig("null:", ("null:",), engine="eager", canvas=(96, 64))
+    (one,) = loader.load(request, settings, torch.device("cpu"))
+    assert one.player.batched is None, "only for an NVIDIA GPU"
+    several = loader.batched(request, one.player.canvas, one.player.play, 4)
+    x, seeds = torch.rand(4, 1, 64, 96) * 2 - 1, torch.tensor([0.5, -0.9, 0.3, 1.0])
+    assert several.step is not None and one.player.step is not None
+    together, alone = several.step(x, seeds), torch.cat([one.player.step(each[None], seeds) for each in x])
+    assert torch.allclose(together, alone, atol=1e-4) is (name == "running")
+    known = ModelCard(name, "small", "subpixel", (8, 8, 8), **card)
+    asked = [("inductor", "cuda"), ("eager", "cuda"), ("tensorrt", "cuda"), ("openvino", "cpu"), ("eager", "cpu")]
+    found = [loader.batches(engine, torch.device(device), known) for engine, device in asked]
+    assert found == ([True, True, False, False, False] if name == "running" else [False] * 5)
+    several.close()
+    one.close()
+
+
+def test_all_that_are_due_are_begun_before_the_first_is_finished(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, Pipeline]] = []
+    begin, finish = Pipeline.begin, Pipeline.finish
+
+    def begun(pipeline: Pipeline, *args: Any) -> None:
+        said.append(("begin", pipeline))
+        begin(pipeline, *args)
+        time.sleep(0.05)  # longer than a picture of either: by the end of a round both are due again
+
+    def finished(pipeline: Pipeline) -> Frame:
+        said.append(("finish", pipeline))
+        return finish(pipeline)
+
+    monkeypatch.setattr(Pipeline, "begin", begun)
+    monkeypatch.setattr(Pipeline, "finish", finished)
+    show.play()
+    show.until(lambda: len({pipeline for _, pipeline in said}) == 2 and len(said) > 60)
+    show.node.stop()
+    rounds = ["".join(what[0] for what, _ in part) for part in _rounds(said)]
+    assert set(rounds) <= {"bf", "bbff"} and rounds.count("bbff") > 5
+    for part in _rounds(said)[:-1]:
+        half = len(part) // 2
+        assert [pipeline for _, pipeline in part[:half]] == [pipeline for _, pipeline in part[half:]]
+
+
+def _rounds(said: list[tuple[str, Pipeline]]) -> list[list[tuple[str, Pipeline]]]:
+    """Each ends where something is begun after something was finished; the last one may be cut off."""
+    rounds: list[list[tuple[str, Pipeline]]] = []
+    for each in said:
+        if not rounds or (each[0] == "begin" and rounds[-1][-1][0] == "finish"):
+            rounds.append([])
+        rounds[-1].append(each)
+    return [part for part in rounds if part[-1][0] == "finish"]
+
+
+def test_what_is_favored_is_said_once_and_changes_nothing_on_a_cpu(
+    show: Show, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    show.play(favor="throughput")
+    show.until(lambda: show.shows("seen:1", DARK) and show.shows("seen:2", LIGHT))
+    assert [m for m in caplog.messages if "favor" in m] == [
+        "favoring throughput changes nothing on cpu: nothing there can overlap"
+    ]
+
+
+def test_what_is_favored_is_the_nodes() -> None:
+    with pytest.raises(ConfigError, match="favor is the whole node's"):
+        config.load(None, {"channel": [{"name": "a", "in": "ndi:A", "favor": "throughput"}]})
 
 
 def test_a_shelf_closes_what_nobody_uses_any_more() -> None:

@@ -38,10 +38,12 @@ def test_every_value_is_parsed() -> None:
     run = load(
         None,
         {"source": "pattern:", "fps": "auto", "output-size": "same", "osc-feedback": "[::1]:9000", "frames": "100",
-         "seconds": "0.5", "summary": "out.json", "panel": "0", "out": "null:", "device": "cpu", "engine": "eager"},
+         "seconds": "0.5", "summary": "out.json", "panel": "0", "out": "null:", "device": "cpu", "engine": "eager",
+         "favor": "throughput"},
     )  # fmt: skip
     assert (run.fps, run.output_size, run.osc_feedback, run.frames) == (None, None, ("::1", 9000), 100)
     assert (run.seconds, run.summary, run.panel, run.sinks) == (0.5, Path("out.json"), 0, ("null:",))
+    assert (run.favor, load(None, {"source": "pattern:"}).favor) == ("throughput", "latency")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,7 @@ def test_every_value_is_parsed() -> None:
         ("output-size", "720p", "even width"),
         ("device", "gpu", "auto, cpu, cuda, mps"),
         ("engine", "onnx", "openvino"),
+        ("favor", "speed", "latency, throughput"),
         ("osc", "70000", "65535"),
         ("osc", 7400.5, "65535"),
         ("osc-feedback", "9000", "HOST:PORT"),

@@ -139,7 +139,7 @@ def test_a_new_structure_is_captured_beside_the_loop_and_taken_later(both: Both,
     frame = noise(PixelFormat.UYVY, SIZE, smooth=4)
     for _ in range(3):
         both.step(frame)
-    assert captures == ["l2s-graph"] and both.gpu._current is not None
+    assert captures == ["l2s-graph"] and both.gpu._current
     go, prepare = threading.Event(), both.gpu._preparer.ask
     prepare(lambda: assert_set(go), urgent=True)  # busy for as long as we want
     for i in range(5):
@@ -214,10 +214,10 @@ def sown(device: str) -> Player:
     """Plays the weights of its seed fields as a colour."""
     seeds = torch.eye(1, 4, device=device)[0]
 
-    def play(x: torch.Tensor) -> torch.Tensor:
+    def step(x: torch.Tensor, seeds: torch.Tensor = seeds) -> torch.Tensor:
         return (seeds[:3].view(1, 3, 1, 1) * 0.8).expand(1, 3, *x.shape[2:]) + 0.1 * x
 
-    return Player("sown", play, (96, 64), play, seeds)
+    return Player("sown", step, (96, 64), step, seeds)
 
 
 def test_a_dream_drifts_alike_and_nothing_is_captured_anew(both: Both) -> None:

@@ -23,10 +23,11 @@ from small_worlds import make_world
 from video.clips import luma_of, make_clip, recorded
 
 from l2s_node import channel as channel_module
-from l2s_node import config, feed, loader
+from l2s_node import config, cuda_graph, feed, loader
 from l2s_node.errors import ClosedError, EngineError, L2SError, MissingError, ModelError, RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.node import Node
+from l2s_node.pipeline import Pipeline
 from l2s_node.video.base import Options
 
 SIZE = (64, 48)
@@ -254,6 +255,40 @@ def test_our_own_mistake_in_the_loader_ends_a_start_but_not_a_show(
     count = len(stage.sinks[0].frames)
     stage.until(lambda: len(stage.sinks[0].frames) > count + 5)
     assert "it stays with night/small" in caplog.text
+
+
+# --- one frame ahead -------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_that_goes_out_one_frame_later_is_counted_so(
+    stage: Stage, act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where throughput is favored on a GPU: the pipeline is a CPU's, the frame it is ahead is real."""
+    create = cuda_graph.create
+
+    def created(*args: Any) -> Pipeline:
+        made = create(*args)
+        made.ahead = 1
+        return made
+
+    monkeypatch.setattr(cuda_graph, "create", created)
+    (sink,) = stage.sinks
+    stage.play("act:", knobs={"show": "input"}, on_loss="black")
+    act.on = True
+    stage.until(lambda: stage.node.reports.get().latency_ms > 0 and len(sink.frames) > 20)
+    for luma in (60, 200, 100):  # whatever goes out is what came in before: grey by grey, each one frame later
+        act.luma = luma
+        stage.until(shows(sink, (luma - 16) / 219))
+    report = stage.node.reports.get()
+    assert report.latency_ms > 10 and report.step_ms > 10, "one frame of a source that gives one every 10 ms"
+    act.on = False
+    stage.until(shows(sink, 0.0))
+    count = len(sink.frames)
+    act.luma, act.on = 220, True
+    stage.until(shows(sink, (220 - 16) / 219))
+    seen = {round((luma - 16) / 219, 2) for _, luma, *_ in sink.frames[count:]}
+    assert seen == {0.0, round((220 - 16) / 219, 2)}, "nothing of before the loss comes back"
+    assert [number for number, *_ in sink.frames] == list(range(len(sink.frames)))
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------

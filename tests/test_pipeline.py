@@ -118,6 +118,27 @@ def test_frames_are_numbered() -> None:
     assert [pipeline.step(frame, knobs(), i / 30).number for i in range(4)] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_what_is_begun_ahead_is_finished_in_order_as_if_it_went_straight_through(ahead: int) -> None:
+    """What one frame leaves in the memory the next one finds, and planes stay as long as they are promised to."""
+    straight, pipeline = playing(), playing()
+    pipeline.ahead = ahead
+    values = {"feedback": 0.6, "output_smoothing": 0.2, "auto_levels": 1, "mix": 0.7}
+    want: list[np.ndarray] = []
+    seen: list[Frame] = []
+    for i in range(12):
+        frame = noise(PixelFormat.UYVA, SIZE, seed=i, smooth=4)
+        want.append(bytes_of(straight.step(frame, knobs(**values), i / 30)))
+        pipeline.begin(frame, knobs(**values), i / 30)
+        assert pipeline.due is (i >= ahead)
+        if pipeline.due:
+            seen.append(pipeline.finish())
+        for back in range(min(OUTPUTS, len(seen))):
+            made = seen[-1 - back]
+            assert made.number == len(seen) - 1 - back and np.array_equal(bytes_of(made), want[made.number])
+    assert len(seen) == 12 - ahead and not pipeline.due
+
+
 @pytest.mark.parametrize("fmt", list(PixelFormat))
 def test_alpha_is_kept_and_only_alpha(fmt: PixelFormat) -> None:
     frame = noise(fmt, SIZE)

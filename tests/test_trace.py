@@ -36,8 +36,8 @@ def test_a_run_is_traced_stage_by_stage(tmp_path: Path) -> None:
     assert main(["run", *options, "--trace", str(path), "--summary", str(summary)]) == 0
     events, threads = found(path)
     by_name = {event["name"]: event for event in events}
-    main_thread = {"wait for a picture", "picture", "step", "sample", "condition", "generator", "compose", "send"}
-    for name in (*main_thread, "write null:"):
+    main_thread = {"wait for a picture", "begin", "step", "sample", "condition", "generator", "compose", "send"}
+    for name in (*main_thread, "finish", "write null:"):
         assert threads[by_name[name]["tid"]] == "main"
     assert threads[by_name["import torch"]["tid"]] == "l2s-load"
     assert any(name.startswith("from here on flowers/") for name in by_name)

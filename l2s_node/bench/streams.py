@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import time
+import dataclasses
+import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import numpy as np
 
 from l2s_node.bench._live import live
-from l2s_node.bench._row import Row, Task, spread_of
+from l2s_node.bench._row import Row, Task, in_turns, timing
 from l2s_node.bench._worlds import OURS, random_world, table_like
-from l2s_node.config import RunConfig
+from l2s_node.config import FAVOR, RunConfig
+from l2s_node.cuda_chorus import Choir
 from l2s_node.cuda_graph import create
 from l2s_node.frame import Frame
 from l2s_node.loader import canvas_of, draw_field
 from l2s_node.models import engines
+from l2s_node.models.engines import Engine
 from l2s_node.params import Params
 from l2s_node.pipeline import Pipeline, Player
 
 METHOD = (
     "without a GPU a live node of so many channels, each a moving 720p30 pattern through flowers/small to null:, its "
-    "slowest channel against one channel alone; on a GPU 1080p steps of so many channels of one world, one after the "
-    "other as a node makes them, bytes in host memory to bytes in host memory, random weights"
+    "slowest channel against one channel alone; on a GPU rounds of 1080p frames, one of each of so many channels of "
+    "one world, all begun and then all finished as a node does it, each by itself and then several a launch, both "
+    "against one after the other, in turns; before that one channel alone, whichever --favor; bytes in host memory to "
+    "bytes in host memory, random weights"
 )
 RATE = 30.0
 LIVE = (2, 3)
 """Channels of the live runs; the goal is the first one's."""
 FRAME = (1920, 1080)
 CHANNELS = 64
+STILL = Params(crossfade=0.0)
 TICK = 1e3 / 60
 """Milliseconds that all channels have together at 60 pictures a second."""
 
@@ -40,8 +46,7 @@ def rows(task: Task) -> Iterator[Row]:
         for count in LIVE:
             yield _live_row(count, _played(count, task.seconds), alone)
         return
-    for architecture in (OURS, "classic"):
-        yield _row(architecture, task)
+    yield from _on_gpu(task)
 
 
 def _played(count: int, seconds: float) -> dict[str, dict[str, float]]:
@@ -71,48 +76,99 @@ def _live_row(count: int, played: dict[str, dict[str, float]], alone: dict[str, 
     )
 
 
-def _row(architecture: str, task: Task) -> Row:
+def _on_gpu(task: Task) -> Iterator[Row]:
     """Channels of 1080p60 that the GPU has time for."""
-    generator, card = random_world(architecture, "large")
+    generator, card = random_world(OURS, "large")
     canvas = canvas_of(card, RunConfig(source="null:", sinks=("null:",)), FRAME, task.device)
     draw_field(generator, card, canvas)
-    engine, _ = engines.build("auto", generator, card, (1, 1, canvas[1], canvas[0]), task.device)
+
+    def built(name: str, count: int) -> Engine:
+        return engines.build(name, generator, card, (count, 1, canvas[1], canvas[0]), task.device)[0]
+
+    large = f"our large at {canvas[0]}x{canvas[1]}"
+    what = f"channels of 1080p60, {large}"
     with ExitStack() as stack:
-        stack.enter_context(closing(engine))
-        pipelines = [stack.enter_context(closing(create(task.device))) for _ in range(CHANNELS)]
-        for pipeline in pipelines:
-            pipeline.use(Player.of("random", engine, canvas), 0.0)
-        times = _rounds(pipelines, task.seconds)
-    fits = [CHANNELS * TICK / ms for ms in times]
-    return Row(
-        f"channels of 1080p60, {'our' if architecture == OURS else architecture} large at {canvas[0]}x{canvas[1]}",
-        float(np.median(fits)),
-        "",
-        spread_of(fits),
-        len(fits),
+        engine = stack.enter_context(closing(built("auto", 1)))
+        yield _ahead(large, engine, canvas, task)
+        choir = stack.enter_context(closing(Choir(task.device)))
+        pipelines = [stack.enter_context(closing(create(task.device, choir=choir))) for _ in range(CHANNELS)]
+        rounds = _Rounds(pipelines)
+        player = Player.of("random", engine, canvas)
+        rounds.use(player)
+        yield _fits(f"{what}, overlapped", rounds, engine, task.seconds)
+        rounds.use(dataclasses.replace(player, batched=functools.partial(built, engine.name)))
+        choir.settle()
+        rounds.settle()
+        yield _fits(f"{what}, several a launch", rounds, engine, task.seconds)
+
+
+def _ahead(large: str, engine: Engine, canvas: tuple[int, int], task: Task) -> Row:
+    """One channel whose frames overlap, against one whose frames go straight through."""
+    with ExitStack() as stack:
+        made = [stack.enter_context(closing(create(task.device, favor=favor))) for favor in FAVOR]
+        straight, ahead = (_Rounds([pipeline]) for pipeline in made)
+        for each in (straight, ahead):
+            each.use(Player.of("random", engine, canvas))
+        times = in_turns(ahead.together, straight.together, budget=task.seconds)
+    return timing(f"1080p → {large} → 1080p, throughput favored", times[0], "latency favored", times[1])
+
+
+def _fits(what: str, rounds: _Rounds, engine: Engine, seconds: float) -> Row:
+    together, alone = in_turns(rounds.together, rounds.alone, budget=seconds)
+    fits, before = ([CHANNELS * TICK / ms for ms in times] for times in (together, alone))
+    note = f"{CHANNELS} channels take {np.median(together):.1f} ms on {engine.name} {engine.precision}"
+    return timing(
+        what,
+        fits,
+        "one after the other",
+        before,
+        unit="",
         more=True,
         goal=float(CHANNELS),
-        note=f"{CHANNELS} channels take {np.median(times):.1f} ms on {engine.name} {engine.precision}",
+        note=f"{note}, {rounds.seated}",
     )
 
 
-def _rounds(pipelines: list[Pipeline], seconds: float) -> list[float]:
-    """Milliseconds of whole rounds, each channel once."""
-    # each channel has pages of its own, as its room would: they are locked for the GPU, which works once a page
-    frames = [[table_like(FRAME, seed) for seed in range(2)] for _ in pipelines]
-    times: list[float] = []
-    for number in range(2):
-        _round(pipelines, frames, number)
-        for pipeline in pipelines:
-            pipeline.settle()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        _round(pipelines, frames, len(times) + 2)
-        times.append((time.perf_counter() - start) * 1e3)
-    return times
+class _Rounds:
+    """Each channel's frame once: all begun and then all finished as a node does it, or one after the other."""
 
+    def __init__(self, pipelines: list[Pipeline]) -> None:
+        self._pipelines = pipelines
+        # each channel has pages of its own, as its room would: they are locked for the GPU, which works once a page
+        self._frames = [[table_like(FRAME, seed) for seed in range(2)] for _ in pipelines]
+        self._number = 0
 
-def _round(pipelines: list[Pipeline], frames: list[list[Frame]], number: int) -> None:
-    for pipeline, own in zip(pipelines, frames, strict=True):
-        pipeline.step(own[number % len(own)], Params(), number / 60)
+    def use(self, player: Player) -> None:
+        for pipeline in self._pipelines:
+            pipeline.use(player, self._number / 60)
+        self.settle()
+
+    def settle(self) -> None:
+        """What a round asks for is there for the next one."""
+        for _ in range(4):
+            self.together()
+            for pipeline in self._pipelines:
+                pipeline.settle()
+
+    @property
+    def seated(self) -> str:
+        """How many share a launch."""
+        places = [getattr(pipeline, "place", None) for pipeline in self._pipelines]
+        count = max((place.chorus.count for place in places if place is not None), default=1)
+        return f"{count} at once" if count > 1 else "each by itself"
+
+    def together(self) -> None:
+        for pipeline, frame in self._due():
+            pipeline.begin(frame, STILL, self._number / 60)
+        for pipeline in self._pipelines:
+            if pipeline.due:
+                pipeline.finish()
+
+    def alone(self) -> None:
+        for pipeline, frame in self._due():
+            pipeline.step(frame, STILL, self._number / 60)
+
+    def _due(self) -> Iterator[tuple[Pipeline, Frame]]:
+        self._number += 1
+        for pipeline, own in zip(self._pipelines, self._frames, strict=True):
+            yield pipeline, own[self._number % len(own)]

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 CAPTURING = threading.RLock()
 """Held by whoever warms up and captures: what one thread does to get ready can break what another is capturing."""
+
+
+def playing_stream(device: torch.device) -> torch.cuda.Stream:
+    """A stream for the frame loop, and none that anything is ever captured on: what it queued there would be captured.
+
+    Torch hands out the same 32 streams of each priority over and over; graphs are captured on those of the lowest one.
+    """
+    return torch.cuda.Stream(device, priority=-1)
+
+
+def recorded(device: torch.device, warm: Callable[[], object], take: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """What `take` does as a graph, after `warm` was done twice, on what the default stream has made by then.
+
+    The caller holds `CAPTURING`.
+
+    Raises:
+        RuntimeError: CUDA can't, or another thread disturbed it.
+    """
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.default_stream(device))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            warm()
+        stream.synchronize()
+        with captured(graph):
+            take()
+    return graph
 
 
 @contextlib.contextmanager
@@ -18,9 +46,15 @@ def captured(graph: torch.cuda.CUDAGraph) -> Iterator[None]:
 
     `torch.cuda.graph` would first wait for the whole GPU and give the allocator's memory back, which the frame loop
     would feel.
+
+    A graph shares no memory with another, so that both may run at once. cuBLAS needs room to work in, which torch keeps
+    for each thread and stream, and streams come round again after 32: it is forgotten before and after, and so `graph`
+    gets its own, as it gets all other memory that it works in.
     """
+    torch._C._cuda_clearCublasWorkspaces()
     graph.capture_begin(capture_error_mode="thread_local")
     try:
         yield
     finally:
         graph.capture_end()
+        torch._C._cuda_clearCublasWorkspaces()

@@ -112,14 +112,26 @@ class Overlay:
 
     def __call__(self, step: Callable[[Params], Frame], params: Params, now: float) -> Frame:
         """What `step` makes of `params`, through the looks; the fade to black comes after them."""
+        turned = self.before(params)
+        return self.after(step(turned), params, turned, now)
+
+    def before(self, params: Params) -> Params:
+        """What the frame's way is to play: `params` themselves, or others where looks will lie over the picture."""
         if params.look and self._post is None:
             from l2s_node.picture.post import PATIENCE, Post
 
             show = self._patience is None
             self._post = Post(self._library, PATIENCE if self._patience is None else self._patience, beside=show)
         if self._post is None or not self._post.on(params):
-            return step(params)
-        return self._post.through(step(dataclasses.replace(params, fade=0.0)), params, now)
+            return params
+        return dataclasses.replace(params, fade=0.0)
+
+    def after(self, picture: Frame, params: Params, turned: Params, now: float) -> Frame:
+        """`picture`, which was made of what `before` had `turned` from `params`, with its looks over it."""
+        if turned is params:
+            return picture
+        assert self._post is not None
+        return self._post.through(picture, params, now)
 
     def rest(self) -> None:
         """Forget what was played."""

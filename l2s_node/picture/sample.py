@@ -24,10 +24,15 @@ def by_matrix(luma: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=2)  # a picture that is being zoomed has new ones in every frame
 @torch.inference_mode(False)
-def matrices(
-    frame: tuple[int, int], taken: Box, size: tuple[int, int], device: torch.device = CPU
-) -> tuple[Tensor, Tensor]:
+def matrices(frame: tuple[int, int], taken: Box, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(rows ``(h, H)``, columns ``(w, W)``) that take the box `taken` of a frame to `size` (both width, height)."""
+    return matrices_on(CPU, frame, taken, size)
+
+
+def matrices_on(
+    device: torch.device, frame: tuple[int, int], taken: Box, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """`matrices`, made where they are wanted; whoever works on another of a GPU's streams can't share them."""
     columns = resample_matrix(frame[0], size[0], taken[0], taken[2], device)
     rows = resample_matrix(frame[1], size[1], taken[1], taken[3], device)
     return rows, columns

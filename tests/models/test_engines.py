@@ -209,6 +209,18 @@ def test_eager_offers_its_step() -> None:
     assert differences(engine.step(x), want)[1] < 1e-4
 
 
+def test_a_step_takes_seeds_of_its_own_and_leaves_the_engine_s_alone() -> None:
+    """So that the graphs of several channels may be played at once."""
+    generator, x, want = reference(SUBPIXEL, 64, 64)
+    engine, _ = engines.build("eager", generator, SUBPIXEL, (1, 1, 64, 64), CPU)
+    assert engine.step is not None and engine.seeds is not None
+    before, own = engine.seeds.clone(), torch.tensor([0.5, -0.9, 0.3, 1.0])
+    made = engine.step(x, own)
+    with torch.inference_mode():
+        assert differences(made, generator(x, seeds=own))[1] < 1e-4
+    assert torch.equal(engine.seeds, before) and differences(engine.step(x), want)[1] < 1e-4
+
+
 def test_a_live_dropout_isnt_compiled_away() -> None:
     card = dataclasses.replace(CLASSIC, dropout=True)
     generator = lively(card)

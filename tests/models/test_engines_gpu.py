@@ -13,7 +13,7 @@ from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
 from l2s_node.models.engines.base import NOT_KEPT, READY
-from l2s_node.models.pix2pix import Generator
+from l2s_node.models.pix2pix import SEEDS, Generator
 from l2s_node.models.prebuilt import Prebuilt
 
 pytestmark = [
@@ -98,6 +98,11 @@ def test_inference_mode_makes_no_second_compilation() -> None:
             engine.step(x.clone())
         with torch.no_grad():
             engine.step(x)
+        own = torch.zeros(SEEDS, device=CUDA)  # of a program that plays beside others
+        with torch.inference_mode():
+            own.copy_(torch.tensor([0.5, -0.9, 0.3, 1.0]))
+            other = engine.step(x, own)
+    assert (other - engine.step(x)).abs().mean() > 0.02
     engine.close()
 
 

@@ -23,7 +23,7 @@ while they wait: with one foreign busy process that took a step of eager torch f
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -41,6 +41,18 @@ PRECISIONS: dict[str, torch.dtype] = {
 }
 
 
+class Step(Protocol):
+    """A generator as a plain function, float32 to float32, that a CUDA graph may hold together with other work.
+
+    Each graph works in memory of its own, and with `seeds`, weights like `Engine.seeds` in place of these, so that
+    several may run at once. A network without a seed field takes none.
+    """
+
+    def __call__(self, x: Tensor, seeds: Tensor | None = None, /) -> Tensor:
+        """``(n, 1, h, w)`` in [-1, 1] to ``(n, 3, h, w)`` in [-1, 1], both on the engine's device."""
+        ...
+
+
 class Engine(Protocol):
     """A generator made ready for one shape on one device. Called by one thread at a time.
 
@@ -49,18 +61,20 @@ class Engine(Protocol):
         precision: what it calculates in, one of `PRECISIONS`.
         reason: why in that precision (and with how many threads).
         device: where its input and output lie.
-        step: the same, float32 to float32, as a plain function on tensors of `device` that may be captured in a CUDA
-            graph together with other work; None where the engine is not made of torch operations.
+        step: see `Step`; None where the engine is not made of what a CUDA graph can hold.
         seeds: weights ``(SEEDS,)`` float32 of the seed field's maps (see `pix2pix.Dreaming`), where `device` is; what
             is written there counts from the next call on. None for a network without a seed field.
+        fence: where graphs of `step` share memory, so that no two may run at once: recorded after each, waited for by
+            the next. None where they share nothing.
     """
 
     name: str
     precision: str
     reason: str
     device: torch.device
-    step: Callable[[Tensor], Tensor] | None
+    step: Step | None
     seeds: Tensor | None
+    fence: torch.cuda.Event | None
 
     def __call__(self, x: Tensor) -> Tensor:
         """``(n, 1, h, w)`` float32 in [-1, 1] on `device` to ``(n, 3, h, w)`` float32 in [-1, 1].

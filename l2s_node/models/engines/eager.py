@@ -31,6 +31,7 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
 
 class _Eager:
     name = "eager"
+    fence = None
 
     def __init__(self, generator: Generator, shape: Shape, device: torch.device, precision: str, reason: str) -> None:
         self.device = device
@@ -45,8 +46,9 @@ class _Eager:
         self._output = torch.empty((n, 3, h, w), device=device)
 
     @torch.inference_mode()
-    def step(self, x: Tensor) -> Tensor:
-        y: Tensor = self._net(x.to(dtype=self._dtype, memory_format=self._format), seeds=self.seeds)
+    def step(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
+        seeds = self.seeds if seeds is None else seeds
+        y: Tensor = self._net(x.to(dtype=self._dtype, memory_format=self._format), seeds=seeds)
         return y.to(dtype=torch.float32, memory_format=torch.contiguous_format)
 
     @torch.inference_mode()

@@ -104,6 +104,7 @@ def _kept(
 
 class _Inductor:
     name = "inductor"
+    fence = None
 
     def __init__(
         self,
@@ -130,9 +131,9 @@ class _Inductor:
             raise EngineError(f"torch.compile can't build this world: {first_line(err)}") from err
 
     @torch.inference_mode()
-    def step(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
         # inference tensors and others would each be compiled for (seconds, in the middle of the show)
-        return self._compiled(x if x.is_inference() else x.clone(), self.seeds)
+        return self._compiled(x if x.is_inference() else x.clone(), self.seeds if seeds is None else seeds)
 
     def __call__(self, x: Tensor) -> Tensor:
         self._input.copy_(x)

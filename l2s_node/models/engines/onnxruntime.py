@@ -139,6 +139,7 @@ def _registered() -> str:
 class _ONNXRuntime:
     name = "onnxruntime"
     step = None
+    fence = None
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
 class _OpenVINO:
     name = "openvino"
     step = None
+    fence = None
 
     def __init__(
         self, generator: Generator, shape: Shape, device: torch.device, asked: str, slot: Slot = NOWHERE

@@ -95,22 +95,28 @@ class _TensorRT:
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         if self._context is None or len(names) != len(inputs) + 1 or len(inputs) != 1 + (seeds is not None):
             raise RuntimeError(f"the engine goes from {inputs} to {len(names) - len(inputs)} outputs, or has no memory")
-        (self._from, *more), (self._to,) = inputs, [name for name in names if name not in inputs]
-        if seeds is not None:
-            self._context.set_tensor_address(more[0], seeds.data_ptr())
+        (self._from, *self._sown), (self._to,) = inputs, [name for name in names if name not in inputs]
+        self.fence = torch.cuda.Event()  # all graphs of the one context work in its memory
         self._shape = (shape[0], 3, *shape[2:])
         self._output = self.step(torch.zeros(shape, device=device)).clone()
 
-    def step(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
         x, y = x.contiguous(), torch.empty(self._shape, device=self.device)
-        self._context.set_tensor_address(self._from, x.data_ptr())
-        self._context.set_tensor_address(self._to, y.data_ptr())
+        places = {self._from: x, self._to: y}
+        if self._sown and self.seeds is not None:
+            places[self._sown[0]] = self.seeds if seeds is None else seeds
+        for name, tensor in places.items():
+            self._context.set_tensor_address(name, tensor.data_ptr())
         if not self._context.execute_async_v3(torch.cuda.current_stream(self.device).cuda_stream):
             raise RuntimeError("TensorRT can't run the engine")
         return y
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._output.copy_(self.step(x))
+        stream = torch.cuda.current_stream(self.device)
+        stream.wait_event(self.fence)
+        self._output.copy_(self.step(x))
+        self.fence.record(stream)
+        return self._output
 
     def close(self) -> None:
         del self._context, self._engine, self._runtime, self._output

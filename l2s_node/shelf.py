@@ -1,0 +1,83 @@
+"""Shelf: the worlds that are ready, for whichever channels play them. No torch until one of them asks for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from l2s_node.cuda_chorus import Choir
+    from l2s_node.models.engines import Engine
+
+log = logging.getLogger(__name__)
+
+
+class Shelf:
+    """What channels share: engines that are ready, by what they play on what canvas, and so a world's weights.
+
+    Sharing is safe because every engine is called by the one thread of the frame loop, and what it returns is taken
+    before the next call; graphs of its `step` share nothing (`engines.base.Step`). Any loader's thread may ask; one
+    builds at a time, so that a second wish finds what the first one built.
+    """
+
+    def __init__(self, channels: int = 1) -> None:
+        """`channels`: how many there are."""
+        self._channels = channels
+        self._choir: Choir | None = None
+        self._building = threading.Lock()
+        self._lock = threading.Lock()
+        self._held: dict[tuple[object, ...], tuple[Engine, str]] = {}
+        self._users: Counter[tuple[object, ...]] = Counter()
+        self._said: set[str] = set()
+
+    def say_once(self, sentence: str) -> None:
+        """Log what is the same for all channels."""
+        with self._lock:
+            new = sentence not in self._said
+            self._said.add(sentence)
+        if new:
+            log.info("%s", sentence)
+
+    def choir(self, device: torch.device) -> Choir | None:
+        """Where channels that play one world find together; None where that can't be."""
+        from l2s_node.cuda_chorus import Choir
+
+        with self._lock:
+            if self._choir is None and self._channels > 1 and device.type == "cuda":
+                self._choir = Choir(device)
+            return self._choir
+
+    def close(self) -> None:
+        """Let go of what channels shared, all of which are closed."""
+        if self._choir is not None:
+            self._choir.close()
+
+    def take(self, key: tuple[object, ...], build: Callable[[], tuple[Engine, str]]) -> tuple[Engine, str]:
+        """(engine, reason) of `key`, built where none is there; `give_back` it once.
+
+        Raises:
+            EngineError: see `engines.build`.
+        """
+        with self._building:
+            with self._lock:
+                if key in self._held:
+                    self._users[key] += 1
+                    return self._held[key]
+            engine, reason = build()
+            with self._lock:
+                self._held[key] = engine, reason
+                self._users[key] = 1
+            return engine, reason
+
+    def give_back(self, key: tuple[object, ...]) -> None:
+        """One user less; the last one closes it."""
+        with self._lock:
+            self._users[key] -= 1
+            engine = None if self._users[key] else self._held.pop(key)[0]
+        if engine is not None:
+            engine.close()
