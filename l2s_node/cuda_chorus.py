@@ -10,6 +10,7 @@ The network for so many pictures at once is built beside the show, in `l2s-choir
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
@@ -23,7 +24,7 @@ import torch
 from l2s_node.cuda_prepare import Preparer
 from l2s_node.cuda_program import Program, Seat
 from l2s_node.errors import L2SError
-from l2s_node.models.capture import CAPTURING, playing_stream, recorded
+from l2s_node.models.capture import CAPTURING, attempted, playing_stream, recorded
 from l2s_node.models.engines import inductor
 from l2s_node.models.engines.base import Engine, Step
 from l2s_node.models.pix2pix import SEEDS
@@ -264,9 +265,8 @@ class Choir:
         engine: Engine | None = None
         try:
             engine = song.player.batched(count)
-            choruses = [
-                Chorus(engine, song.player.canvas, count, self._device) for _ in range((singers + count // 2) // count)
-            ]
+            made = functools.partial(Chorus, engine, song.player.canvas, count, self._device)
+            choruses = [attempted(made) for _ in range((singers + count // 2) // count)]
         except (L2SError, *inductor.FAULTS) as err:
             log.warning("%s: its channels play one by one: %s", name, err)
             if engine is not None:

@@ -36,7 +36,7 @@ from l2s_node.cuda_prepare import Preparer
 from l2s_node.cuda_program import Program, Seat, structure
 from l2s_node.cuda_upload import Locked
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
-from l2s_node.models.capture import playing_stream
+from l2s_node.models.capture import attempted, playing_stream
 from l2s_node.models.engines import inductor
 from l2s_node.params import Params
 from l2s_node.picture.cuda_gl import Bridge
@@ -49,8 +49,6 @@ log = logging.getLogger(__name__)
 
 PROGRAMS = 8
 """Programs kept; the one unused longest goes first."""
-ATTEMPTS = 3
-"""How often a capture is tried: other threads that use the GPU can break one."""
 
 Key = tuple[object, ...]
 
@@ -369,19 +367,19 @@ class GraphPipeline(Pipeline):
 
     def _make(self, key: Key, plan: Plan, players: list[Player], memory: Memory) -> None:
         """Capture a program and have its steps compiled afterwards. In a preparing thread."""
-        reason: RuntimeError | None = None
-        for _ in range(ATTEMPTS):
-            try:
-                program = Program(plan, players, memory, self.device)
-                program.capture()
-            except RuntimeError as err:
-                reason = err
-                continue
-            self._made.put((key, program))
-            if self._fusing and not program.fused:
-                self._preparer.ask(functools.partial(self._fuse, program), urgent=False)
+        try:
+            program = attempted(lambda: self._captured(plan, players, memory))
+        except RuntimeError as err:
+            log.warning("no CUDA graph can be captured, such frames go step by step: %s", err)
             return
-        log.warning("no CUDA graph can be captured, such frames go step by step: %s", reason)
+        self._made.put((key, program))
+        if self._fusing and not program.fused:
+            self._preparer.ask(functools.partial(self._fuse, program), urgent=False)
+
+    def _captured(self, plan: Plan, players: list[Player], memory: Memory) -> Program:
+        program = Program(plan, players, memory, self.device)
+        program.capture()
+        return program
 
     def _fuse(self, program: Program) -> None:
         try:
@@ -391,7 +389,7 @@ class GraphPipeline(Pipeline):
 
     def _split(self, program: Program, seat: Seat) -> None:
         try:
-            program.split(seat)
+            attempted(lambda: program.split(seat))
         except inductor.FAULTS as err:
             log.warning("a channel plays by itself: %s", err)
 

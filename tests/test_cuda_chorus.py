@@ -27,8 +27,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA 
 CUDA = torch.device("cuda")
 SIZE, CANVAS = (640, 360), (448, 256)
 SEATS = 4
-MOST, MEAN = 13, 0.7
-"""Of 255, between one network and another for so many pictures: see TOLERANCE in models/test_engines_gpu.py."""
+MOST, MEAN = 20, 1.0
+"""Of 255, between one network and another for so many pictures, each as far from float32 as TOLERANCE in
+models/test_engines_gpu.py allows; `saturation` spreads it."""
 
 
 class Show:
@@ -158,11 +159,11 @@ def test_a_knob_that_one_turns_changes_that_one_only(stack: ExitStack, sung: lis
 def test_who_dreams_otherwise_plays_alone_and_disturbs_nobody(stack: ExitStack, sung: list[int]) -> None:
     show = Show(stack, built("eager"))
     before = show.round([knobs()] * SEATS)
-    for _ in range(5):
+    for _ in range(12):
         after = show.round([knobs(drift=2) if n == 0 else knobs() for n in range(SEATS)])
         assert all(np.array_equal(before[n][0], after[n][0]) for n in range(1, SEATS))
         assert np.array_equal(*after[0]), "the same program plays the same alone"
-    assert not near(before[0][0], after[0][0]) and sung[-5:] == [SEATS - 1] * 5
+    assert not near(before[0][0], after[0][0]) and sung[-12:] == [SEATS - 1] * 12
     del sung[:]
     show.round([knobs(texture=1 + n / 10) for n in range(SEATS)])
     assert not sung, "nobody dreams alike"

@@ -13,6 +13,7 @@ from pictures import knobs, noise, tint
 from l2s_node.cuda_graph import Preparer
 from l2s_node.cuda_program import NUMBERS, Steps, fused, steps
 from l2s_node.frame import PixelFormat
+from l2s_node.models.capture import attempted
 from l2s_node.params import BLENDS
 from l2s_node.picture import compose, sample, way
 from l2s_node.picture.way import Memory
@@ -103,6 +104,20 @@ def test_a_knob_that_is_turned_compiles_nothing() -> None:
         for i in range(4):
             played(made, plan, {"mix": 0.2 + i / 10, "brightness": i / 10, "detail": 10}, frames=2)
     assert compiled == 2
+
+
+def test_a_capture_that_another_thread_broke_is_tried_again() -> None:
+    left = iter((RuntimeError("broken"), RuntimeError("again"), "captured"))
+
+    def make() -> str:
+        made = next(left, None)
+        if not isinstance(made, str):
+            raise made or RuntimeError("for good")
+        return made
+
+    assert attempted(make) == "captured"
+    with pytest.raises(RuntimeError, match="for good"):
+        attempted(make)
 
 
 def test_jobs_are_done_one_by_one_urgent_ones_first() -> None:

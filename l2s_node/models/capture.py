@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 
+Made = TypeVar("Made")
+
+ATTEMPTS = 3
+"""How often a capture is tried: other threads that use the GPU can break one."""
 CAPTURING = threading.RLock()
 """Held by whoever warms up and captures: what one thread does to get ready can break what another is capturing."""
 
@@ -18,6 +23,18 @@ def playing_stream(device: torch.device) -> torch.cuda.Stream:
     Torch hands out the same 32 streams of each priority over and over; graphs are captured on those of the lowest one.
     """
     return torch.cuda.Stream(device, priority=-1)
+
+
+def attempted(make: Callable[[], Made]) -> Made:
+    """What `make` captures, which is tried again where it fails.
+
+    Raises:
+        RuntimeError: it failed for the last time.
+    """
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(RuntimeError):
+            return make()
+    return make()
 
 
 def recorded(device: torch.device, warm: Callable[[], object], take: Callable[[], object]) -> torch.cuda.CUDAGraph:
