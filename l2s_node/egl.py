@@ -21,8 +21,9 @@ _I, _P = ctypes.c_int, ctypes.c_void_p
 _PLATFORM_DEVICE, _OPENGL_API, _NONE = 0x313F, 0x30A2, 0x3038
 _CONFIG = (0x3033, 0x0001, 0x3040, 0x0008, _NONE)
 """Surfaces of the kind pixel buffer, of which none is made; OpenGL, not its lesser sister for telephones."""
-_CORE = (0x3098, 3, 0x30FB, 3, 0x30FD, 1, _NONE)
-"""OpenGL 3.3, core profile; drivers give the newest that has all of it."""
+_VERSIONS = ((4, 3), (3, 3))
+"""Of OpenGL, core profile, the first that there is: with compute shaders, or the least that will do. Mesa gives the
+newest that has all of what is asked for, NVIDIA's driver just that."""
 _DEVICE_UUID, _UUID_BYTES = 0x335C, 16
 _MOST = 32
 """Devices that are looked at."""
@@ -118,10 +119,18 @@ class Context:
         wanted = (_I * len(_CONFIG))(*_CONFIG)
         if not egl("eglChooseConfig", self._display, wanted, byref(config), 1, byref(count)) or not count.value:
             raise egl.error("no configuration for OpenGL")
-        self._context = egl("eglCreateContext", self._display, config, None, (_I * len(_CORE))(*_CORE))
-        if not self._context:
+        for version in _VERSIONS:
+            self._context = self._created(config, *version)
+            if self._context:
+                break
+        else:
             raise egl.error("no context of OpenGL 3.3")
         self.use()
+
+    def _created(self, config: ctypes.c_void_p, major: int, minor: int) -> int | None:
+        wanted = (0x3098, major, 0x30FB, minor, 0x30FD, 1, _NONE)
+        handle: int | None = self._egl("eglCreateContext", self._display, config, None, (_I * len(wanted))(*wanted))
+        return handle
 
     def use(self) -> None:
         """Make it current on this thread.
