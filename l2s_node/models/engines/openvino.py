@@ -22,6 +22,7 @@ from l2s_node.machine import threads
 from l2s_node.models.engines.base import READY, Shape, pick_precision, prepared, refuse_dropout, seeds_of
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Slot
+from l2s_node.models.unheard import unheard
 
 DEVICES = ("cpu",)
 PACKAGES: tuple[str, ...] = ("openvino",)
@@ -54,7 +55,8 @@ class _OpenVINO:
     def __init__(
         self, generator: Generator, shape: Shape, device: torch.device, asked: str, slot: Slot = NOWHERE
     ) -> None:
-        import openvino
+        with unheard():
+            import openvino
 
         self.device = device
         core = openvino.Core()
@@ -122,7 +124,8 @@ def written(generator: Generator, shape: Shape) -> Any:
     Raises:
         EngineError: the network uses an operation that isn't in `Operations`.
     """
-    import openvino
+    with unheard():
+        import openvino
 
     x = torch.zeros(shape)
     net = prepared(generator, torch.device("cpu"))
