@@ -30,6 +30,7 @@ OF_A_CHANNEL = frozenset(
         "canvas",
         "device",
         "engine",
+        "precision",
         "preset",
         "world",
         "size",
@@ -40,6 +41,7 @@ OF_A_CHANNEL = frozenset(
 """Settings that each of several channels may have of its own; the others are the whole node's."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "eager", "inductor", "openvino", "onnxruntime", "tensorrt")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 ON_LOSS = ("hold", "bypass", "black", "pattern")
 
 
@@ -97,6 +99,7 @@ class RunConfig:
         canvas: (width, height) that the generator works on; None fits the source's shape.
         device: one of `DEVICES`.
         engine: one of `ENGINES`.
+        precision: what worlds are calculated in, one of `PRECISIONS`.
         osc: UDP port for OSC; 0 for none.
         osc_feedback: (host, port) that state is sent to; None for this machine's port after `osc`.
         lan: listen beyond loopback.
@@ -122,6 +125,7 @@ class RunConfig:
     canvas: tuple[int, int] | None = None
     device: str = "auto"
     engine: str = "auto"
+    precision: str = "auto"
     osc: int = 7400
     osc_feedback: tuple[str, int] | None = None
     lan: bool = False
@@ -395,6 +399,7 @@ _PARSERS: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "canvas": ("auto or WIDTHxHEIGHT with an even width, such as 256x256", _canvas),
     "device": _one_of(DEVICES),
     "engine": _one_of(ENGINES),
+    "precision": _one_of(PRECISIONS),
     "osc": _PORT,
     "osc_feedback": ("HOST:PORT", _address),
     "lan": ("true or false", _switch),

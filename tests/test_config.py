@@ -58,6 +58,7 @@ def test_every_value_is_parsed() -> None:
         ("output-size", "720p", "even width"),
         ("device", "gpu", "auto, cpu, cuda, mps"),
         ("engine", "onnx", "openvino"),
+        ("precision", "int4", "auto, float32, bfloat16, float16, int8"),
         ("osc", "70000", "65535"),
         ("osc", 7400.5, "65535"),
         ("osc-feedback", "9000", "HOST:PORT"),
