@@ -172,8 +172,8 @@ EIGHT = "openvino int8"
 @pytest.mark.parametrize(
     ("milliseconds", "near", "best", "said"),
     [
-        (3.0, 42.0, [EIGHT, "openvino", "eager"], "openvino int8 3 ms (42 dB from float32), openvino 6 ms"),
-        (3.0, 30.0, ["openvino", "eager"], "passed over: it is 30 dB from float32, and 35 are wanted"),
+        (3.0, 42.0, [EIGHT, "openvino", "eager"], "openvino int8 3 ms (PSNR 42 dB to float32), openvino 6 ms"),
+        (3.0, 30.0, ["openvino", "eager"], "passed over: its PSNR to float32 is 30 dB, and 35 are wanted"),
         (5.5, 42.0, ["openvino", "eager"], "passed over: it takes 0.92 of the fastest other's time, and at most 0.85"),
     ],
     ids=["worth it", "another picture", "hardly faster"],
@@ -232,7 +232,7 @@ def test_8_bits_are_built_compared_and_played(
     monkeypatch.setattr(quantise, "missing", HERE)
     said = lines(capsys, "tiny")
     assert "openvino int8: built in" in said[2] and said[2].endswith(", kept")
-    assert "openvino int8 " in said[4] and " dB from float32)" in said[4]
+    assert "openvino int8 " in said[4] and " dB to float32)" in said[4]
     monkeypatch.setattr(quantise, "missing", lambda: "nncf isn't installed")
     asked = dataclasses.replace(CONFIG, precision="int8")
     (got,) = loader.load(loader.Request("tiny", "small", FRAME), asked, CPU)

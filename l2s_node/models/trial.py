@@ -57,14 +57,14 @@ class Trial:
         for name, near in self.near.items():
             part = self.milliseconds[name] / min(others) if others else 0.0
             if near < CLOSE:
-                reasons[name] = f"it is {near:.0f} dB from float32, and {CLOSE:g} are wanted"
+                reasons[name] = f"its PSNR to float32 is {near:.0f} dB, and {CLOSE:g} are wanted"
             elif part > WORTH:
                 reasons[name] = f"it takes {part:.2f} of the fastest other's time, and at most {WORTH:g} is worth it"
         return reasons
 
     def text(self) -> str:
         """As in "openvino 6.1 ms, onnxruntime 14 ms, eager 20 ms, measured on this machine on 2026-11-25"."""
-        near = {name: f" ({value:.0f} dB from float32)" for name, value in self.near.items()}
+        near = {name: f" (PSNR {value:.0f} dB to float32)" for name, value in self.near.items()}
         times = ", ".join(f"{name} {taken:.2g} ms{near.get(name, '')}" for name, taken in self.milliseconds.items())
         over = "".join(f"; {name} is passed over: {reason}" for name, reason in self.passed_over().items())
         return f"{times}, measured on this machine on {self.date}{over}"
