@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,10 +15,14 @@ from l2s_node.loader import canvas_of, check, draw_field, find, prepare
 from l2s_node.models import engines, store, trial
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
-from l2s_node.models.engines.base import NOT_KEPT, READY, Shape
+from l2s_node.models.engines.base import INT8, NOT_KEPT, READY, Shape
 from l2s_node.models.prebuilt import Prebuilt
 from l2s_node.models.worlds import SIZES, SUFFIX, worlds
 from l2s_node.params import Params
+from l2s_node.train.examples import examples
+
+COMPARED = 96
+"""Pictures that tell how near 8 bits are to float32; their inputs are not those that the ranges were found by."""
 
 
 def build(names: Sequence[str], size: str | None, config: RunConfig, say: Callable[[str], None]) -> None:
@@ -26,7 +31,7 @@ def build(names: Sequence[str], size: str | None, config: RunConfig, say: Callab
     Args:
         names: worlds: a name (all its sizes, or `size`), NAME/SIZE or the path of a file.
         size: one of `SIZES`, or None.
-        config: device, engine and canvas as in a show; `output_size` is that of the pictures that will come in.
+        config: device, engine, precision and canvas as in a show; `output_size` is that of the pictures that come in.
         say: gets the lines.
 
     Raises:
@@ -43,7 +48,7 @@ def build(names: Sequence[str], size: str | None, config: RunConfig, say: Callab
         card = store.read_card(path)
         check(card)
         canvas = canvas_of(card, config, config.output_size, device)
-        for line in _World(path, card, canvas, device).built(config.engine):
+        for line in _World(path, card, canvas, device).built(config.engine, config.precision):
             say(line)
 
 
@@ -65,21 +70,23 @@ class _World:
         draw_field(self._generator, card, canvas)
         self._shape: Shape = (1, 1, canvas[1], canvas[0])
         self._device = device
-        self._store = Prebuilt(building=True)
+        self._store = Prebuilt(building=True, examples=examples)
         self._called = f"{card.name}/{card.size} {canvas[0]}x{canvas[1]}"
 
-    def built(self, asked: str) -> Iterator[str]:
-        """The lines of what is built, and of the trial where the engine is "auto"."""
+    def built(self, engine: str, precision: str) -> Iterator[str]:
+        """The lines of what is built, and of the trial where engine and precision are "auto"."""
         made: dict[str, Engine] = {}
         failures = []
+        all_of_them = engine == precision == "auto"
         try:
-            for name in [asked] if asked != "auto" else engines.contenders(self._device, self._card):
+            for each in engines.contenders(self._device, self._card) if all_of_them else [(engine, precision)]:
+                label = " ".join(word for word in each if word != "auto")
                 try:
-                    made[name], line = self._engine(name)
+                    made[label], line = self._engine(*each)
                 except EngineError as err:
                     failures.append(str(err))
-                    line = f"{self._called} {name}: not built: {err}"
-                    if name == asked:
+                    line = f"{self._called} {label}: not built: {err}"
+                    if not all_of_them:
                         raise
                 yield line
             if not made:
@@ -87,23 +94,27 @@ class _World:
             if len(made) > 1:
                 yield self._compared(made)
         finally:
-            for engine in made.values():
-                engine.close()
+            for ready in made.values():
+                ready.close()
 
-    def _engine(self, name: str) -> tuple[Engine, str]:
+    def _engine(self, name: str, precision: str) -> tuple[Engine, str]:
         start = time.perf_counter()
-        engine, _ = engines.build(name, self._generator, self._card, self._shape, self._device, "auto", self._store)
+        engine, _ = engines.build(name, self._generator, self._card, self._shape, self._device, precision, self._store)
         took = time.perf_counter() - start
-        slot = engines.slot(name, self._card, self._shape, self._device, self._store)
+        slot = engines.slot(engine.name, self._card, self._shape, self._device, self._store)
         if READY in engine.reason:
             end = f"is kept already, taken in {took:.2f} s"
         else:
             why = engine.reason.partition(NOT_KEPT)[2]
             nothing = f"; {NOT_KEPT}{why}" if why else "; there is nothing to keep"
             end = f"built in {took:.2f} s" + (", kept" if slot.has(engine.precision) else nothing)
-        return engine, f"{self._called} {name} {engine.precision}: {end}"
+        return engine, f"{self._called} {engine.name} {engine.precision}: {end}"
 
     def _compared(self, made: dict[str, Engine]) -> str:
         found = trial.measure(made, torch.zeros(self._shape, device=self._device))
+        found = dataclasses.replace(found, near={label: self._near(made[label]) for label in made if INT8 in label})
         trial.keep(engines.trial_slot(self._card, self._shape, self._device, self._store), found)
-        return f"{self._called}: auto takes {next(iter(found.milliseconds))} ({found.text()})"
+        return f"{self._called}: auto takes {found.best()[0]} ({found.text()})"
+
+    def _near(self, engine: Engine) -> float:
+        return trial.decibels(engine, self._generator, examples(self._shape, COMPARED, seed=1))

@@ -30,6 +30,7 @@ OF_A_CHANNEL = frozenset(
         "canvas",
         "device",
         "engine",
+        "precision",
         "preset",
         "world",
         "size",
@@ -40,6 +41,7 @@ OF_A_CHANNEL = frozenset(
 """Settings that each of several channels may have of its own; the others are the whole node's."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "eager", "inductor", "openvino", "onnxruntime", "tensorrt")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 ON_LOSS = ("hold", "bypass", "black", "pattern")
 FAVOR = ("latency", "throughput")
 
@@ -99,6 +101,7 @@ class RunConfig:
         device: one of `DEVICES`.
         engine: one of `ENGINES`.
         favor: one of `FAVOR`: each frame straight through, or overlapped with its neighbours and one frame later.
+        precision: what worlds are calculated in, one of `PRECISIONS`.
         osc: UDP port for OSC; 0 for none.
         osc_feedback: (host, port) that state is sent to; None for this machine's port after `osc`.
         lan: listen beyond loopback.
@@ -125,6 +128,7 @@ class RunConfig:
     device: str = "auto"
     engine: str = "auto"
     favor: str = "latency"
+    precision: str = "auto"
     osc: int = 7400
     osc_feedback: tuple[str, int] | None = None
     lan: bool = False
@@ -399,6 +403,7 @@ _PARSERS: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "device": _one_of(DEVICES),
     "engine": _one_of(ENGINES),
     "favor": _one_of(FAVOR),
+    "precision": _one_of(PRECISIONS),
     "osc": _PORT,
     "osc_feedback": ("HOST:PORT", _address),
     "lan": ("true or false", _switch),

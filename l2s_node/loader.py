@@ -245,21 +245,22 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
     canvas = canvas_of(card, config, request.frame, device)
     shape = (1, 1, canvas[1], canvas[0])
 
-    def build(name: str, kept: Prebuilt) -> tuple[Engine, str]:
+    def build(name: str, precision: str, kept: Prebuilt) -> tuple[Engine, str]:
         draw_field(weights(), card, canvas)
-        engine, reason = engines.build(name, weights(), card, shape, device, "auto", kept)
+        engine, reason = engines.build(name, weights(), card, shape, device, precision, kept)
         engine(torch.zeros(shape, device=device))  # the first call captures or warms up
         return engine, reason
 
-    def on_shelf(name: str, kept: Prebuilt, *, stays: bool = True) -> Loaded:
-        key = (card.hash, canvas, name, str(device))
-        engine, reason = shelf.take(key, functools.partial(build, name, kept))
+    def on_shelf(name: str, kept: Prebuilt, precision: str = config.precision, *, stays: bool = True) -> Loaded:
+        key = (card.hash, canvas, name, precision, str(device))
+        engine, reason = shelf.take(key, functools.partial(build, name, precision, kept))
         shares = stays and batches(engine.name, device, card)
         several = functools.partial(batched, request, canvas, engine) if shares else None
         close = functools.partial(shelf.give_back, key)
         return _loaded(request, card, config, canvas, engine, reason, close, several)
 
-    best, why = engines.choose(config.engine, device, card, engines.measured(card, shape, device, kept))[0]
+    measured = engines.measured(card, shape, device, kept)
+    best, _, why = engines.choose(config.engine, device, card, measured, config.precision)[0]
     try:
         if best in SLOW:
             ready = None
@@ -269,7 +270,7 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
                 log.info("%s is taken: %s", best, why)
                 yield ready
                 return
-            yield on_shelf("eager", kept, stays=False)
+            yield on_shelf("eager", kept, "auto", stays=False)
         yield on_shelf(config.engine, kept)
     except torch.OutOfMemoryError as err:
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from l2s_node import __version__
-from l2s_node.config import DEVICES, ENGINES, FAVOR, ON_LOSS, home
+from l2s_node.config import DEVICES, ENGINES, FAVOR, ON_LOSS, PRECISIONS, home
 from l2s_node.params import SIZES
 
 BENCHES = tuple(sorted(path.stem for path in (Path(__file__).parent / "bench").glob("[!_]*.py")))
@@ -107,6 +107,7 @@ def _add_play(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group("what it runs on")
     g.add_argument("--device", choices=DEVICES, help="processor of the world (auto)")
     g.add_argument("--engine", choices=ENGINES, help="what runs the world (auto: the fastest that works here)")
+    g.add_argument("--precision", choices=PRECISIONS, help="what it calculates in (auto; int8 wants l2s build before)")
     g.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on (auto: 256 on the short side)")
     g.add_argument(
         "--favor", choices=FAVOR, help="what a GPU does: each frame at once (latency), or more, a frame later"
@@ -170,6 +171,7 @@ def _add_build(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("worlds", nargs="*", metavar="WORLD", help="a name (all its sizes), NAME/SIZE or a file")
     p.add_argument("--size", choices=SIZES, help="which size of them (all)")
     p.add_argument("--engine", choices=ENGINES, help="only this one (auto: all that run here, then they are compared)")
+    p.add_argument("--precision", choices=PRECISIONS, help="only in this one (auto: each engine's own, and int8)")
     p.add_argument("--frame", default="1280x720", metavar="WxH", help="shape of the pictures that come in (1280x720)")
     p.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on, as in the show (auto)")
     p.add_argument("--device", choices=DEVICES, help="processor of the worlds (auto)")
@@ -243,6 +245,11 @@ def _add_score(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("--foreign", **FOREIGN, default=[], help="other things that a camera may see (the bundled clip)")
     p.add_argument("--most", type=_count, metavar="N", help="pictures of each kind that are used at most (1000)")
     p.add_argument("--device", choices=DEVICES, help="what the worlds play on (auto)")
+    p.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="WORLDs as an engine of a show plays them in it (not given: all as they are defined, in float32)",
+    )
     p.add_argument("--no-timing", dest="timing", action="store_false", help="leave out the time of a picture")
     p.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers")
     p.add_argument("--write", action="store_true", help="write the scores into the worlds' cards, for l2s list worlds")
@@ -292,6 +299,7 @@ examples:
   l2s build flowers                         before the show; then: l2s run --world flowers
   l2s build moss/small --frame 1024x768     for a camera that isn't 16:9
   l2s build flowers --engine openvino       only that one, without a comparison
+  l2s build flowers --precision int8        in 8 bits, for processors (pip install nncf)
 """
 BENCH_EXAMPLES = """\
 Nothing is concluded where the machine was too noisy meanwhile: end other programs, and measure again.
@@ -326,6 +334,7 @@ formulas. The last row is the grey input itself, for scale.
 examples:
   l2s score moss --pictures kept-back               all sizes of moss
   l2s score moss/small --pictures kept-back --against other.safetensors --json scores.json
+  l2s score moss/small --pictures kept-back --precision int8 --against moss/small    what 8 bits cost
 """
 SCENES_EXAMPLES = """\
 The same scene, seed and size give the same pictures on the same device, and N only says how many: ask for more of them

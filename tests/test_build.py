@@ -14,7 +14,8 @@ import torch
 from l2s_node import loader, texture
 from l2s_node.cli import main
 from l2s_node.config import RunConfig
-from l2s_node.models import engines, store, trial
+from l2s_node.errors import EngineError
+from l2s_node.models import engines, quantise, store, trial
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines.base import READY
 from l2s_node.models.prebuilt import Prebuilt
@@ -26,6 +27,8 @@ CONFIG = RunConfig(source="null:", sinks=("null:",), device="cpu")
 FRAME = (1280, 720)
 TRIAL = Trial({"eager": 2.0, "openvino": 6.125}, "2026-11-25")
 
+HERE = quantise.missing
+needs_nncf = pytest.mark.skipif(HERE() is not None, reason=str(HERE()))
 pytestmark = pytest.mark.skipif(engines.room("openvino").missing() is not None, reason="openvino isn't here")
 
 
@@ -36,6 +39,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelCard
     monkeypatch.setattr(trial, "TURN", 0.005)
     missing = engines.room("onnxruntime")
     monkeypatch.setattr(missing, "missing", lambda: "onnxruntime isn't installed: pip install onnxruntime")
+    monkeypatch.setattr(quantise, "missing", lambda: "nncf isn't installed: pip install nncf")
     card = ModelCard("tiny", "small", "subpixel", (4, 8), multiple=64, seed=1, condition=dict(condition.SETTINGS))
     yield store.save(tmp_path / "worlds" / "tiny" / "small.safetensors", store.instantiate(card).eval(), card)
     logging.getLogger("l2s_node.models.engines").setLevel(logging.NOTSET)  # the verb quietens it
@@ -90,6 +94,9 @@ def test_one_engine_by_name_makes_no_trial(capsys: pytest.CaptureFixture[str], w
         (["tiny", "--size", "large"], "has no size 'large'"),
         (["tiny", "--engine", "inductor"], "inductor doesn't run on cpu"),
         (["tiny", "--engine", "onnxruntime"], "pip install onnxruntime"),
+        (["tiny", "--precision", "int8"], "pip install nncf"),
+        (["tiny", "--precision", "int8", "--engine", "eager"], "can't calculate in int8"),
+        (["tiny", "--precision", "float16"], "float16"),
         (["tiny", "--frame", "wide"], "wide"),
         (["tiny", "--frame", "same"], "--frame 1280x720"),
         (["/nowhere/world.safetensors"], "there is no file"),
@@ -120,13 +127,13 @@ def test_auto_goes_by_the_trial(world: ModelCard) -> None:
     trial.keep(engines.trial_slot(world, shape, CPU, Prebuilt()), TRIAL)
     assert engines.measured(world, shape, CPU, Prebuilt()) == TRIAL
     chosen = engines.choose("auto", CPU, world, TRIAL)
-    assert [name for name, _ in chosen] == ["eager", "openvino"]
-    assert chosen[0][1] == "eager 2 ms, openvino 6.1 ms, measured on this machine on 2026-11-25"
+    assert [choice.name for choice in chosen] == ["eager", "openvino"]
+    assert chosen[0].why == "eager 2 ms, openvino 6.1 ms, measured on this machine on 2026-11-25"
     (got,) = loaded()
-    assert got.engine == "eager float32" and chosen[0][1] in got.reason
-    assert engines.choose("openvino", CPU, world, TRIAL) == [("openvino", "asked for")]
+    assert got.engine == "eager float32" and chosen[0].why in got.reason
+    assert engines.choose("openvino", CPU, world, TRIAL) == [("openvino", "auto", "asked for")]
     live = dataclasses.replace(world, dropout=True)
-    assert [name for name, _ in engines.choose("auto", CPU, live)] == ["eager"]
+    assert [choice.name for choice in engines.choose("auto", CPU, live)] == ["eager"]
 
 
 def test_a_trial_of_other_versions_isnt_taken(world: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +146,7 @@ def test_a_trial_of_other_versions_isnt_taken(world: ModelCard, monkeypatch: pyt
 def test_what_was_measured_and_is_gone_is_passed_over(world: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines.room("openvino"), "missing", lambda: "it was removed")
     quick = Trial({"openvino": 1.0, "eager": 2.0}, "2026-11-25")
-    assert [name for name, _ in engines.choose("auto", CPU, world, quick)] == ["eager"]
+    assert [choice.name for choice in engines.choose("auto", CPU, world, quick)] == ["eager"]
 
 
 def test_measuring_puts_the_fastest_first() -> None:
@@ -155,6 +162,83 @@ def test_measuring_puts_the_fastest_first() -> None:
     found = trial.measure({"slow": work("slow", 0.02), "quick": work("quick", 0.001)}, torch.zeros(1))  # type: ignore[dict-item]
     assert list(found.milliseconds) == ["quick", "slow"] and found.milliseconds["slow"] >= 20
     assert min(calls.values()) >= 3 * (trial.ROUNDS + 1)
+
+
+# --- 8 bits -----------------------------------------------------------------------------------------------------------
+
+EIGHT = "openvino int8"
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "near", "best", "said"),
+    [
+        (3.0, 42.0, [EIGHT, "openvino", "eager"], "openvino int8 3 ms (PSNR 42 dB to float32), openvino 6 ms"),
+        (3.0, 30.0, ["openvino", "eager"], "passed over: its PSNR to float32 is 30 dB, and 35 are wanted"),
+        (5.5, 42.0, ["openvino", "eager"], "passed over: it takes 0.92 of the fastest other's time, and at most 0.85"),
+    ],
+    ids=["worth it", "another picture", "hardly faster"],
+)
+def test_8_bits_are_taken_where_they_are_faster_and_the_picture_survives(
+    milliseconds: float, near: float, best: list[str], said: str, world: ModelCard
+) -> None:
+    times = {EIGHT: milliseconds, "openvino": 6.0, "eager": 20.0}
+    found = Trial(times, "2026-11-25", {EIGHT: near})
+    assert found.best() == best and said in found.text()
+    chosen = engines.choose("auto", CPU, world, found)
+    assert [(each.name, each.precision) for each in chosen] == [
+        (name.partition(" ")[0], name.partition(" ")[2] or "auto") for name in best
+    ]
+    assert all(said in each.why for each in chosen)
+    asked = engines.choose("auto", CPU, world, found, "float32")
+    assert [(each.name, each.precision) for each in asked] == [("openvino", "float32"), ("eager", "float32")]
+
+
+def test_how_near_pictures_are_is_told_in_decibels() -> None:
+    inputs = torch.linspace(-1, 1, 12).view(3, 1, 2, 2)
+    plain = lambda x: x.clone()  # noqa: E731
+    assert trial.decibels(plain, plain, inputs) == 100
+    assert trial.decibels(lambda x: x + 0.02, plain, inputs) == pytest.approx(40, abs=1e-3)
+
+
+def test_8_bits_that_are_gone_leave_the_next_best(world: ModelCard, caplog: pytest.LogCaptureFixture) -> None:
+    """Measured the fastest, and what was kept has been removed since: a show makes no new one."""
+    shape = (1, 1, 192, 320)
+    quick = Trial({EIGHT: 1.0, "openvino": 6.0}, "2026-11-25", {EIGHT: 44.0})
+    trial.keep(engines.trial_slot(world, shape, CPU, Prebuilt()), quick)
+    assert engines.measured(world, shape, CPU, Prebuilt()) == quick
+    (got,) = loaded()
+    assert got.engine.split()[0] == "openvino" and "int8" not in got.engine
+    assert "int8 isn't made in a show" in got.reason and "l2s build tiny/small --precision int8" in got.reason
+
+
+def test_a_show_never_makes_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = dataclasses.replace(CONFIG, precision="int8")
+    with pytest.raises(EngineError, match="int8 isn't made in a show, and none is kept for 320x192") as refused:
+        list(loader.load(loader.Request("tiny", "small", FRAME), asked, CPU))
+    assert str(refused.value).count("int8 isn't") == 1, "said once, and of no engine that has none"
+
+
+def test_a_show_calculates_as_it_is_asked_to() -> None:
+    asked = dataclasses.replace(CONFIG, precision="float32")
+    (got,) = loader.load(loader.Request("tiny", "small", FRAME), asked, CPU)
+    got.close()
+    assert got.engine == "openvino float32" and "asked for" in got.reason
+
+
+@needs_nncf
+def test_8_bits_are_built_compared_and_played(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantise, "missing", HERE)
+    said = lines(capsys, "tiny")
+    assert "openvino int8: built in" in said[2] and said[2].endswith(", kept")
+    assert "openvino int8 " in said[4] and " dB to float32)" in said[4]
+    monkeypatch.setattr(quantise, "missing", lambda: "nncf isn't installed")
+    asked = dataclasses.replace(CONFIG, precision="int8")
+    (got,) = loader.load(loader.Request("tiny", "small", FRAME), asked, CPU)
+    got.close()
+    assert got.engine == "openvino int8" and READY in got.reason
+    assert any("openvino int8" in line for line in lines(capsys))
 
 
 # --- engines that build for long --------------------------------------------------------------------------------------

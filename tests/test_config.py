@@ -61,6 +61,7 @@ def test_every_value_is_parsed() -> None:
         ("device", "gpu", "auto, cpu, cuda, mps"),
         ("engine", "onnx", "openvino"),
         ("favor", "speed", "latency, throughput"),
+        ("precision", "int4", "auto, float32, bfloat16, float16, int8"),
         ("osc", "70000", "65535"),
         ("osc", 7400.5, "65535"),
         ("osc-feedback", "9000", "HOST:PORT"),

@@ -44,6 +44,7 @@ ONLY_IN = {
     "av": ("video/", "train/"),
     "aiohttp": ("control/",),
     "openvino": ("models/engines/openvino.py",),
+    "nncf": ("models/quantise.py",),
     "onnxruntime": ("models/engines/onnxruntime.py",),
     "torch_tensorrt": ("models/engines/tensorrt.py",),
     "moderngl": ("texture/",),

@@ -14,7 +14,7 @@ import torch
 from l2s_node import __version__
 from l2s_node.machine import processor
 
-PACKAGES = ("openvino", "onnxruntime", "torch-tensorrt", "numpy", "opencv-python-headless")
+PACKAGES = ("openvino", "nncf", "onnxruntime", "torch-tensorrt", "numpy", "opencv-python-headless")
 """Whose versions matter for speed, beside torch's."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -13,7 +14,10 @@ from l2s_node.errors import EngineError
 from l2s_node.loader import draw_field
 from l2s_node.models import engines
 from l2s_node.models.engines import Engine
+from l2s_node.models.engines.base import INT8
+from l2s_node.models.prebuilt import Prebuilt
 from l2s_node.params import SIZES
+from l2s_node.train.examples import examples
 
 METHOD = (
     "single calls of the generator, batch 1, from a tensor on the device to a finished tensor there; random weights; "
@@ -32,8 +36,8 @@ CASES = {
     "mps": ALL,
 }
 """(architecture, size, side of the square canvas) by device."""
-PRECISIONS = {"cuda": ("float16",), "cpu": ("float32", "bfloat16"), "mps": ("float32", "float16")}
-"""On a GPU each takes the compiler a while, and nobody plays in another."""
+PRECISIONS = {"cuda": ("float16",), "cpu": ("float32", "bfloat16", INT8), "mps": ("float32", "float16")}
+"""On a GPU each takes the compiler a while, and nobody plays in another. 8 bits need the extra `int8`."""
 
 
 def rows(task: Task) -> Iterator[Row]:
@@ -62,8 +66,10 @@ def _times(name: str, precision: str, architecture: str, size: str, x: torch.Ten
     generator, card = random_world(architecture, size)
     height, width = x.shape[2:]
     draw_field(generator, card, (width, height))
+    card = dataclasses.replace(card, hash="random")  # nothing is kept of it
+    store = Prebuilt(examples=examples) if precision == INT8 else None
     try:
-        engine, _ = engines.build(name, generator, card, (1, 1, height, width), x.device, precision)
+        engine, _ = engines.build(name, generator, card, (1, 1, height, width), x.device, precision, store)
     except EngineError:
         return []
     with closing(engine):

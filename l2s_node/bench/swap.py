@@ -40,7 +40,7 @@ FADING = 1.0
 def rows(task: Task) -> Iterator[Row]:
     """See `Row`."""
     with tempfile.TemporaryDirectory() as folder, _own_worlds(Path(folder)) as card:
-        engine, _ = engines.choose("auto", task.device, card)[0]
+        engine = engines.choose("auto", task.device, card)[0].name
         before = _Show(Path(folder) / "before.json", engine)
         yield from _rows_of(before)
         if not _build(engine):

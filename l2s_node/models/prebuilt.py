@@ -24,10 +24,12 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from l2s_node.config import home
 from l2s_node.errors import EngineError
@@ -44,6 +46,8 @@ HEADER = 1 << 16
 """Bytes that the first three lines have at most."""
 
 Parts = Mapping[str, str]
+Examples = Callable[[tuple[int, int, int, int]], Tensor]
+"""For a shape (n, 1, h, w): inputs ``(many, 1, h, w)`` float32 in [-1, 1] such as a show has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,21 @@ class Prebuilt:
         building: keep whatever can be kept, even where that takes time (`l2s build`); a show keeps only what is at
             hand anyway.
         only: take what is kept or nothing; `Slot.take` raises `NotKeptError` then.
+        examples: what engines in 8 bits find their ranges by; None in a show, which makes none.
     """
 
-    def __init__(self, folder: Path | None = None, *, building: bool = False, only: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        building: bool = False,
+        only: bool = False,
+        examples: Examples | None = None,
+    ) -> None:
         self.folder = home() / "engines" if folder is None else folder
         self.building = building
         self.only = only
+        self.examples = examples
 
     def take(self, parts: Parts) -> bytes | None:
         """The bytes that were kept for exactly these parts; what is damaged is removed with a sentence in the log."""
@@ -182,6 +195,19 @@ class Slot:
     def building(self) -> bool:
         """Keep even what takes time to be kept."""
         return self._store is not None and self._store.building
+
+    def examples(self, shape: tuple[int, int, int, int]) -> Tensor:
+        """Inputs ``(many, 1, h, w)`` float32 in [-1, 1] such as a show has, to find the ranges of 8 bits by.
+
+        Raises:
+            NotKeptError: there are none, since this is a show.
+        """
+        if self._store is None or self._store.examples is None:
+            world, canvas = self._about or "WORLD", self._parts.get("canvas", "this canvas")
+            raise NotKeptError(
+                f"int8 isn't made in a show, and none is kept for {canvas}: l2s build {world} --precision int8 makes it"
+            )
+        return self._store.examples(shape)
 
     def take(self, precision: str) -> bytes | None:
         """What was kept in that precision, or None.

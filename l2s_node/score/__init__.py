@@ -13,20 +13,21 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from l2s_node import __version__, config
 from l2s_node.bench import timed
-from l2s_node.loader import draw_field, find
+from l2s_node.errors import ConfigError
+from l2s_node.loader import find
 from l2s_node.models import engines, store
 from l2s_node.models.worlds import SUFFIX, worlds
 from l2s_node.params import SIZES, Params
 from l2s_node.picture import condition
 from l2s_node.score import measures
-from l2s_node.score.play import Material, Play, World, as_grey, exactly, flats, read
+from l2s_node.score.play import Material, Play, World, as_grey, engine_for, exactly, flats, read
 from l2s_node.score.table import Score, Table
 from l2s_node.train import features
 from l2s_node.train.data import SENSOR_NOISE
@@ -59,6 +60,7 @@ class Asked:
         device: where worlds play: "auto", "cpu", "cuda" or "mps".
         timing: also measure how long a picture takes (an engine is built for each world).
         write: also write the scores into the cards of `worlds`.
+        precision: `worlds` play on the engine of a show in it; None for the definition, as those in `against` do.
     """
 
     worlds: tuple[str, ...]
@@ -69,6 +71,7 @@ class Asked:
     device: str = "auto"
     timing: bool = True
     write: bool = False
+    precision: str | None = None
 
 
 def score(asked: Asked, say: Callable[[str], None]) -> dict[str, Any]:
@@ -78,32 +81,35 @@ def score(asked: Asked, say: Callable[[str], None]) -> dict[str, Any]:
         L2SError: a world or the pictures can't be used, the weights of the features are missing, or a card can't be
             written.
     """
+    if asked.write and asked.precision:
+        raise ConfigError("a card keeps the scores of a world as it is defined: --write goes without --precision")
     device, _ = engines.pick_device(asked.device)
     net = features.load(device)
-    ours, theirs = (_files(names) for names in (asked.worlds, asked.against))
+    ours = [Player(path, asked.precision) for path in _files(asked.worlds)]
+    theirs = [Player(path, None) for path in _files(asked.against)]
     labels = _labels([*ours, *theirs])
     table = Table([*labels.values(), GREY])
     jury = _Jury(asked, device, net)
-    for path, label in labels.items():
-        found = jury.score(path)
-        if path == next(iter(labels)):  # what is wrong with the pictures is said before any table
+    for player, label in labels.items():
+        found = jury.score(player)
+        if player == next(iter(labels)):  # what is wrong with the pictures is said before any table
             for line in table.header():
                 say(line)
         say(table.row(label, found))
     say(table.row(GREY, jury.grey()))
-    for path in ours:
+    for player in ours:
         for other in theirs:
-            for line in table.comparison((labels[path], jury.score(path)), (labels[other], jury.score(other))):
+            for line in table.comparison((labels[player], jury.score(player)), (labels[other], jury.score(other))):
                 say(line)
     if asked.write:
-        for path in ours:
-            _keep(path, jury.facts(path))
+        for player in ours:
+            _keep(player.path, jury.facts(player))
     return {
         "l2s": __version__,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "worlds": {labels[path]: jury.facts(path) for path in ours},
-        "against": {labels[path]: jury.facts(path) for path in theirs},
+        "worlds": {labels[player]: jury.facts(player) for player in ours},
+        "against": {labels[player]: jury.facts(player) for player in theirs},
         "grey": jury.grey().as_dict(),
     }
 
@@ -128,11 +134,20 @@ def _files_of(name: str) -> list[Path]:
     return sizes or [find(name, Params().size)]
 
 
-def _labels(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each file is called in the table: name/size, or its whole path where that is not clear."""
-    short = {path: f"{path.parent.name}/{path.stem}" for path in paths}
-    names = list(short.values())
-    return {path: name if names.count(name) == 1 else str(path) for path, name in short.items()}
+class Player(NamedTuple):
+    """A world's file, and the precision in which an engine plays it; None for the definition."""
+
+    path: Path
+    precision: str | None
+
+
+def _labels(players: Sequence[Player]) -> dict[Player, str]:
+    """What each is called in the table: name/size, or the file's whole path where that is not clear; and precision."""
+    short = {player: f"{player.path.parent.name}/{player.path.stem}" for player in players}
+    files = {(player.path, name) for player, name in short.items()}
+    twice = {name for _, name in files if sum(name == other for _, other in files) > 1}
+    named = {player: str(player.path) if name in twice else name for player, name in short.items()}
+    return {player: " ".join(filter(None, (name, player.precision))) for player, name in named.items()}
 
 
 def _keep(path: Path, facts: dict[str, Any]) -> None:
@@ -153,17 +168,17 @@ class _Jury:
         self._device = device
         self._net = net
         self._targets: dict[int, Targets] = {}
-        self._scores: dict[Path | None, Score] = {}  # None: of the grey input
-        self._sides: dict[Path, int] = {}
+        self._scores: dict[Player | None, Score] = {}  # None: of the grey input
+        self._sides: dict[Player, int] = {}
 
-    def score(self, path: Path) -> Score:
-        if path not in self._scores:
-            world = World(path, self._device)
-            self._sides[path] = world.side
-            found = measure(world, world.cells, self._at(world.side), self._net)
-            ms = milliseconds(path, self._device) if self._asked.timing else None
-            self._scores[path] = dataclasses.replace(found, ms=ms, mb=path.stat().st_size / 1e6)
-        return self._scores[path]
+    def score(self, player: Player) -> Score:
+        if player not in self._scores:
+            with closing(World(player.path, self._device, player.precision)) as world:
+                self._sides[player] = world.side
+                found = measure(world, world.cells, self._at(world.side), self._net)
+            ms = milliseconds(player, self._device) if self._asked.timing else None
+            self._scores[player] = dataclasses.replace(found, ms=ms, mb=player.path.stat().st_size / 1e6)
+        return self._scores[player]
 
     def grey(self) -> Score:
         """Of the input itself, at the size of the first world."""
@@ -171,10 +186,10 @@ class _Jury:
             self._scores[None] = measure(as_grey, Params().detail, next(iter(self._targets.values())), self._net)
         return self._scores[None]
 
-    def facts(self, path: Path) -> dict[str, Any]:
-        """The score of `path` by name, and how many pictures it was made of."""
-        material = self._at(self._sides[path]).material
-        return self.score(path).as_dict() | {"pictures": len(material.own), "foreign": len(material.foreign)}
+    def facts(self, player: Player) -> dict[str, Any]:
+        """The score of `player` by name, and how many pictures it was made of."""
+        score, material = self.score(player), self._at(self._sides[player]).material
+        return score.as_dict() | {"pictures": len(material.own), "foreign": len(material.foreign)}
 
     def _at(self, side: int) -> Targets:
         if side not in self._targets:
@@ -271,22 +286,19 @@ def _response(play: Play, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     return sum(count * each for count, each in found) / sum(count for count, _ in found)
 
 
-def milliseconds(path: Path, device: torch.device) -> float:
+def milliseconds(player: Player, device: torch.device) -> float:
     """The median time of one picture on the engine that a show would take here.
 
     Raises:
         EngineError: no engine can play it.
     """
-    generator, card = store.load(path)
-    side = card.resolution
-    draw_field(generator, card, (side, side))
+    side = store.read_card(player.path).resolution
     x = torch.rand((1, 1, side, side), device=device) * 2 - 1
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)  # as `loader.prepare` does for a show
     try:
-        engine, _ = engines.build("auto", generator, card, (1, 1, side, side), device)
-        with closing(engine):
+        with closing(engine_for(player.path, device, player.precision)) as engine:
             return statistics.median(timed(lambda: _finished(engine, x), budget=1.5))
     finally:
         torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
 """Play: a world as `score` plays it, and what it plays on.
 
 The network runs as the definition has it (torch, float32) with its own card's settings, in batches where that changes
-nothing; what it is given is made by `picture.condition`, as on stage.
+nothing, or on an engine, as in a show; what it is given is made by `picture.condition`, as on stage.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ import torch
 from torch import Tensor
 
 from l2s_node.errors import ModelError, TrainError
-from l2s_node.models import store
+from l2s_node.loader import draw_field
+from l2s_node.models import engines, store
 from l2s_node.models.card import ModelCard
+from l2s_node.models.engines import Engine
+from l2s_node.models.prebuilt import Prebuilt
 from l2s_node.params import Params
 from l2s_node.picture import condition
 from l2s_node.train.data import Album, to_input
+from l2s_node.train.examples import examples
 from l2s_node.train.pictures import Pixels, gather_all
 
 BATCH = {"cuda": 32, "cpu": 8, "mps": 16}
@@ -46,6 +50,11 @@ log = logging.getLogger(__name__)
 class World:
     """A world on a device, played as its card says. It is a `Play`.
 
+    Args:
+        path: the weights file.
+        device: where it plays.
+        precision: that of the engine that plays it; None for the definition itself.
+
     Attributes:
         card: the world's.
         side: of the square that it is played on, pixels: the one that it was trained on.
@@ -53,9 +62,10 @@ class World:
 
     Raises:
         ModelError: the file can't be read, or was made for another input than the node gives.
+        EngineError: no engine plays it in that precision here.
     """
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, path: Path, device: torch.device, precision: str | None = None) -> None:
         self._generator, self.card = store.load(path)
         condition.check(self.card.condition)
         if self.card.input_channels != 1:
@@ -63,17 +73,37 @@ class World:
         self.side = self.card.resolution
         self.cells = _cells(self.card)
         # with statistics of the picture at hand, a batch would see those of all its pictures
-        self._together = self.card.norm == "running"
-        self._generator.to(device).requires_grad_(False)
+        self._together = self.card.norm == "running" and precision is None
         if self.card.seed is not None:
             self._generator.draw_field(self.side, self.side, self.card.seed)
+        self._engine = None if precision is None else engine_for(path, device, precision)
+        self._run: Callable[[Tensor], Tensor] = self._engine or self._generator.to(device).requires_grad_(False)
 
     def __call__(self, luma: Tensor) -> Tensor:
         x = to_input(luma)
         if self._together:
-            made: Tensor = self._generator(x)
-            return made
-        return torch.cat([self._generator(one[None]) for one in x])
+            return self._run(x)
+        return torch.cat([self._run(one[None]).clone() for one in x])  # an engine's picture is gone with the next
+
+    def close(self) -> None:
+        """Release the engine, if it has one."""
+        if self._engine is not None:
+            self._engine.close()
+
+
+def engine_for(path: Path, device: torch.device, precision: str | None) -> Engine:
+    """The engine that a show would take here for a world on its square, in `precision` (None for "auto").
+
+    8 bits are made on the spot where `l2s build` didn't.
+
+    Raises:
+        EngineError: there is none.
+    """
+    generator, card = store.load(path)
+    draw_field(generator, card, (card.resolution, card.resolution))
+    shape = (1, 1, card.resolution, card.resolution)
+    engine, _ = engines.build("auto", generator, card, shape, device, precision or "auto", Prebuilt(examples=examples))
+    return engine
 
 
 def _cells(card: ModelCard) -> float:

@@ -224,7 +224,7 @@ def test_a_step_takes_seeds_of_its_own_and_leaves_the_engine_s_alone() -> None:
 def test_a_live_dropout_isnt_compiled_away() -> None:
     card = dataclasses.replace(CLASSIC, dropout=True)
     generator = lively(card)
-    ((name, reason),) = engines.choose("auto", CPU, card)
+    ((name, _, reason),) = engines.choose("auto", CPU, card)
     assert name == "eager" and "dropout" in reason
     engine, _ = engines.build("auto", generator, card, (1, 1, 64, 64), CPU)
     x = picture()
@@ -429,7 +429,7 @@ def test_the_real_plugin_has_the_shape_that_it_is_used_by(tmp_path: Path) -> Non
 
 def test_auto_on_a_cpu_prefers_openvino() -> None:
     skip_missing("openvino")
-    names = [name for name, reason in engines.choose("auto", CPU, SUBPIXEL) if reason]
+    names = [choice.name for choice in engines.choose("auto", CPU, SUBPIXEL) if choice.why]
     assert names[0] == "openvino" and names[-1] == "eager"
 
 
@@ -453,15 +453,15 @@ def test_auto_says_why_it_took_another(monkeypatch: pytest.MonkeyPatch, caplog: 
 def test_on_a_gpu_eager_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, mps = torch.device("cuda"), torch.device("mps")
     monkeypatch.setattr(inductor, "missing", lambda: None)
-    assert [name for name, _ in engines.choose("auto", cuda, SUBPIXEL)] == ["inductor", "eager"]
+    assert [choice.name for choice in engines.choose("auto", cuda, SUBPIXEL)] == ["inductor", "eager"]
     monkeypatch.setattr(inductor, "missing", lambda: "triton isn't installed")
-    ((name, reason),) = engines.choose("auto", cuda, SUBPIXEL)
+    ((name, _, reason),) = engines.choose("auto", cuda, SUBPIXEL)
     assert name == "eager" and "triton isn't installed" in reason
-    assert [name for name, _ in engines.choose("auto", mps, SUBPIXEL)] == ["eager"]
+    assert [choice.name for choice in engines.choose("auto", mps, SUBPIXEL)] == ["eager"]
 
 
 def test_what_was_asked_for_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engines.choose("eager", CPU, SUBPIXEL) == [("eager", "asked for")]
+    assert engines.choose("eager", CPU, SUBPIXEL) == [("eager", "auto", "asked for")]
     with pytest.raises(EngineError, match="no engine 'warp'; there are eager"):
         engines.choose("warp", CPU, SUBPIXEL)
     with pytest.raises(EngineError, match="inductor doesn't run on cpu, but on cuda"):
@@ -480,9 +480,11 @@ def test_precision_and_canvas_are_checked() -> None:
 
 
 def test_openvino_takes_bfloat16_only_where_the_cpu_has_it() -> None:
-    assert openvino.offered(["FP32", "INT8", "BIN"])[0] == ("float32",)
+    assert openvino.offered(["FP32", "BIN"])[0] == ("float32",)
     precisions, why = openvino.offered(["BF16", "FP32"])
     assert precisions == ("bfloat16", "float32") and "bfloat16" in why
+    assert openvino.offered(["FP32", "INT8", "BIN"])[0] == ("float32", "int8")
+    assert openvino.offered(["BF16", "FP32", "INT8"])[0] == ("bfloat16", "float32", "int8")
 
 
 def test_survey_names_every_engine_with_its_remedy() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from small_worlds import make_world
 
 from l2s_node.cli import main
 from l2s_node.errors import ModelError
-from l2s_node.models import store
+from l2s_node.models import quantise, store
 from l2s_node.score import Score, Targets, measure
 from l2s_node.score.play import BATCH, Material, World, as_grey, exactly, with_disc
 from l2s_node.score.table import COLUMNS, Table
@@ -146,6 +147,14 @@ def test_a_card_whose_detail_is_no_range_is_refused(tmp_path):
             World(make_world(tmp_path, "w", condition={**condition, "detail": wrong}), CPU)
 
 
+@pytest.mark.parametrize("norm", ["running", "frame"])
+def test_a_world_plays_the_same_on_an_engine_in_float32(tmp_path, norm):
+    path = make_world(tmp_path, "moss", seed=5, norm=norm)
+    luma = torch.rand(3, 1, 64, 64)
+    with closing(World(path, CPU, "float32")) as world, exactly():
+        assert torch.allclose(world(luma), World(path, CPU)(luma), atol=1e-3)
+
+
 # --- the table -------------------------------------------------------------------------------------------------------
 
 SOME = Score((200.4, 8.0), (275.0, 9.0), 0.5, 0.6, 0.1, 0.95, 0.005, 1.8, 0.7, 0.9, 3.9, 4.1)
@@ -207,6 +216,24 @@ def test_the_verb_scores_compares_keeps_and_writes(home, capsys):
     assert main(["list", "worlds"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("moss/small"))
     assert f"KID own {found['worlds']['moss/small']['kid'][0]:g}, foreign " in row
+
+
+@needs_weights
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_what_a_precision_costs(home, capsys, precision):
+    if precision == "int8" and quantise.missing() is not None:
+        pytest.skip(quantise.missing())
+    make_world(home, "moss")
+    command = ["score", "moss", "--pictures", str(home / "own"), "--foreign", str(home / "foreign"), "--no-timing"]
+    command += ["--precision", precision]
+    assert main([*command, "--against", "moss", "--json", str(home / "s.json")]) == 0
+    label = f"moss/small {precision}"
+    assert f"{label} against moss/small:" in capsys.readouterr().out
+    found = json.loads((home / "s.json").read_text())
+    ours, defined = found["worlds"][label], found["against"]["moss/small"]
+    assert ours["kid"][0] == pytest.approx(defined["kid"][0], rel=1e-3 if precision == "float32" else 0.2)
+    assert main([*command, "--write"]) == 2
+    assert "--write goes without --precision" in capsys.readouterr().err
 
 
 @needs_weights

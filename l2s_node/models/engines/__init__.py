@@ -8,22 +8,23 @@ from __future__ import annotations
 import importlib
 import logging
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 
 from l2s_node.config import DEVICES, ENGINES
 from l2s_node.errors import EngineError
-from l2s_node.models import trial
+from l2s_node.models import quantise, trial
 from l2s_node.models.card import ModelCard
-from l2s_node.models.engines.base import Engine, Shape
+from l2s_node.models.engines.base import INT8, Engine, Shape
 from l2s_node.models.identity import identity
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Prebuilt, Slot
 from l2s_node.models.trial import Trial
 
 __all__ = [
-    "NAMES", "Engine", "EngineError", "build", "choose", "contenders", "measured", "pick_device", "room", "slot",
-    "survey", "trial_slot",
+    "NAMES", "Choice", "Engine", "EngineError", "build", "choose", "contenders", "measured", "pick_device", "room",
+    "slot", "survey", "trial_slot",
 ]  # fmt: skip
 
 NAMES = tuple(name for name in ENGINES if name != "auto")
@@ -40,6 +41,24 @@ PREFERRED = {
 
 CONTENDERS = {"cuda": ("inductor", "tensorrt", "eager"), "cpu": ("openvino", "onnxruntime", "eager"), "mps": ("eager",)}
 """What `l2s build` tries, by type of device; then "auto" goes by what it measured."""
+
+EIGHT = "openvino"
+"""The engine that plays in 8 bits, on a CPU."""
+
+
+class Choice(NamedTuple):
+    """An engine to try.
+
+    Attributes:
+        name: the engine's.
+        precision: what it is asked to calculate in.
+        why: the reason.
+    """
+
+    name: str
+    precision: str
+    why: str
+
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +98,13 @@ def slot(name: str, card: ModelCard, shape: Shape, device: torch.device, store: 
     return Slot(store, identity(name, room(name).PACKAGES, card, shape, device), f"{card.name}/{card.size}")
 
 
-def contenders(device: torch.device, card: ModelCard) -> list[str]:
-    """Names of the engines that a trial is between; one alone needs none."""
+def contenders(device: torch.device, card: ModelCard) -> list[tuple[str, str]]:
+    """(engine, precision) of each that a trial is between; one alone needs none."""
     if card.dropout:
-        return ["eager"]
-    return [name for name in CONTENDERS[device.type] if room(name).missing() is None]
+        return [("eager", "auto")]
+    present = [name for name in CONTENDERS[device.type] if room(name).missing() is None]
+    eight = EIGHT if quantise.missing() is None else None
+    return [(name, each) for name in present for each in ("auto", INT8) if each == "auto" or name == eight]
 
 
 def trial_slot(card: ModelCard, shape: Shape, device: torch.device, store: Prebuilt | None) -> Slot:
@@ -100,20 +121,39 @@ def measured(card: ModelCard, shape: Shape, device: torch.device, store: Prebuil
 
 
 def choose(
-    requested: str, device: torch.device, card: ModelCard, measured: Trial | None = None
-) -> list[tuple[str, str]]:
-    """(name, why) of the engines to try for `card` on `device`, best first: as they were `measured`, or as they tend.
+    requested: str, device: torch.device, card: ModelCard, measured: Trial | None = None, precision: str = "auto"
+) -> list[Choice]:
+    """The engines to try for `card` on `device`, best first: as they were `measured`, or as they tend.
 
     Raises:
         EngineError: the engine asked for is unknown, not for this device or can't be used here; with the remedy.
     """
+    requested = _named(requested, precision)
     if requested != "auto":
-        return [(_usable(requested, device), "asked for")]
+        return [Choice(_usable(requested, device), precision, "asked for")]
     if card.dropout:
-        return [("eager", "this world plays with dropout, which compilers leave out")]
+        return [Choice("eager", precision, "this world plays with dropout, which compilers leave out")]
     if measured is not None:
-        present = [name for name in measured.milliseconds if room(name).missing() is None]
-        return [(name, measured.text()) for name in dict.fromkeys([*present, "eager"])]
+        return _as_measured(measured, precision)
+    return [Choice(name, precision, why) for name, why in _as_they_tend(device)]
+
+
+def _named(requested: str, precision: str) -> str:
+    """The engine that is meant: 8 bits mean the only one that has them."""
+    return EIGHT if requested == "auto" and precision == INT8 else requested
+
+
+def _as_measured(measured: Trial, precision: str) -> list[Choice]:
+    """What a trial found; where a precision is asked for, without what had one of its own there."""
+    found = [name.partition(" ") for name in measured.best()]
+    present = [
+        (name, own) for name, _, own in found if room(name).missing() is None and (not own or precision == "auto")
+    ]
+    chosen = dict.fromkeys([*present, ("eager", "")])
+    return [Choice(name, own or precision, measured.text()) for name, own in chosen]
+
+
+def _as_they_tend(device: torch.device) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     absent: list[str] = []
     for name, why in PREFERRED[device.type]:
@@ -165,13 +205,12 @@ def build(
         raise EngineError(
             f"{shape[3]}x{shape[2]} is no canvas for this world: its sides are multiples of {card.multiple}"
         )
+    requested = _named(requested, precision)
     known = measured(card, shape, device, store) if requested == "auto" else None
     failures = ["not measured here yet, l2s build does"] if _unmeasured(requested, device, card, store, known) else []
-    for name, why in choose(requested, device, card, known):
+    for name, wanted, why in choose(requested, device, card, known, precision):
         try:
-            engine: Engine = room(name).build(
-                generator, shape, device, precision, slot(name, card, shape, device, store)
-            )
+            engine: Engine = room(name).build(generator, shape, device, wanted, slot(name, card, shape, device, store))
         except EngineError as err:
             if requested != "auto":
                 raise

@@ -11,7 +11,7 @@ An engine is a module beside this one that exports these public names:
 
     generator: float32 on the CPU, in eval mode, its seed field drawn for the canvas. It is left as it is.
     shape: (n, 1, h, w) of every input from now on.
-    precision: "auto" or one of `PRECISIONS`.
+    precision: "auto", one of `PRECISIONS`, or `INT8`, which is never taken by itself.
     slot: where it looks for what it compiled before, and keeps what it compiles now. What the library refuses of it is
         dropped (`Slot.refused`) and built anew. An engine whose library would unpickle it leaves the slot alone.
     Raises EngineError: it can't build this generator here.
@@ -39,6 +39,9 @@ PRECISIONS: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+INT8 = "int8"
+"""8 bits where that does, floats elsewhere: no dtype of torch's, and only of some engines. Its ranges are found by
+examples (`Slot.examples`), which takes seconds: it is made by `l2s build`, and a show takes what was kept."""
 
 
 class Step(Protocol):
@@ -58,7 +61,7 @@ class Engine(Protocol):
 
     Attributes:
         name: the module's name.
-        precision: what it calculates in, one of `PRECISIONS`.
+        precision: what it calculates in, one of `PRECISIONS` or `INT8`.
         reason: why in that precision (and with how many threads).
         device: where its input and output lie.
         step: see `Step`; None where the engine is not made of what a CUDA graph can hold.

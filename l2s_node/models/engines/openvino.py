@@ -19,9 +19,11 @@ from torch.overrides import TorchFunctionMode
 
 from l2s_node.errors import EngineError
 from l2s_node.machine import threads
-from l2s_node.models.engines.base import READY, Shape, pick_precision, prepared, refuse_dropout, seeds_of
+from l2s_node.models.engines.base import INT8, READY, Shape, pick_precision, prepared, refuse_dropout, seeds_of
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Slot
+from l2s_node.models.quantise import quantised
+from l2s_node.models.unheard import unheard
 
 DEVICES = ("cpu",)
 PACKAGES: tuple[str, ...] = ("openvino",)
@@ -55,23 +57,28 @@ class _OpenVINO:
     def __init__(
         self, generator: Generator, shape: Shape, device: torch.device, asked: str, slot: Slot = NOWHERE
     ) -> None:
-        import openvino
+        with unheard():
+            import openvino
 
         self.device = device
         core = openvino.Core()
-        self.precision, why = pick_precision(asked, *offered(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
+        precisions, why = offered(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        self.precision, why = pick_precision(asked, precisions, why)
+        rest = precisions[0] if self.precision == INT8 else self.precision
+        if self.precision == INT8:
+            why = f"8 bits between the first and the last convolution, {rest} elsewhere"
         count = threads()
         self.reason = f"{why}; {count} threads"
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _TYPES[self.precision],
+            "INFERENCE_PRECISION_HINT": _TYPES[rest],
             "INFERENCE_NUM_THREADS": count,
             # a pinned thread waits for its core while another process has it; free ones share the rest
             "ENABLE_CPU_PINNING": False,
         }
         compiled = self._ready(core, settings, slot)
         if compiled is None:
-            compiled = self._compiled(core, settings, slot, written(generator, shape))
+            compiled = self._compiled(core, settings, slot, self._written(generator, shape, slot))
         self._request = compiled.create_infer_request()
         n, _, h, w = shape
         self._input = torch.zeros(shape)
@@ -93,6 +100,10 @@ class _OpenVINO:
         self.reason += f"; {READY}"
         return compiled
 
+    def _written(self, generator: Generator, shape: Shape, slot: Slot) -> Any:
+        model = written(generator, shape)
+        return quantised(model, slot.examples(shape)) if self.precision == INT8 else model
+
     def _compiled(self, core: Any, settings: dict[str, Any], slot: Slot, model: Any) -> Any:
         compiled = core.compile_model(model, "CPU", settings)
         if slot.building:
@@ -112,9 +123,10 @@ class _OpenVINO:
 
 def offered(capabilities: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Precisions, the one for "auto" first, and why, from what OpenVINO says that the CPU is optimised for."""
+    eight = (INT8,) if "INT8" in capabilities else ()
     if "BF16" in capabilities:  # AMX or AVX512-BF16
-        return ("bfloat16", "float32"), "this CPU has bfloat16 instructions"
-    return ("float32",), "this CPU has no bfloat16 instructions"
+        return ("bfloat16", "float32", *eight), "this CPU has bfloat16 instructions"
+    return ("float32", *eight), "this CPU has no bfloat16 instructions"
 
 
 def written(generator: Generator, shape: Shape) -> Any:
@@ -123,7 +135,8 @@ def written(generator: Generator, shape: Shape) -> Any:
     Raises:
         EngineError: the network uses an operation that isn't in `Operations`.
     """
-    import openvino
+    with unheard():
+        import openvino
 
     x = torch.zeros(shape)
     net = prepared(generator, torch.device("cpu"))
