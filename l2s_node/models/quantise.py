@@ -2,8 +2,9 @@
 
 Ranges are found by histograms. By the least and greatest value, a rare input takes the steps away from all others; by
 their means over all inputs, what lies beyond is cut off, and pictures are three times as far from float32's. Symmetric
-ranges double the distance and save nothing; so does having sums in 8 bits. The first convolution, which sees the luma,
-and the last, which is the picture, stay as they are, and so do the seed field and the luma's averages.
+ranges double the distance and save nothing; sums in 8 bits made it 1.2 to 1.35 times as far, and were slower. The first
+convolution, which sees the luma, and the last, which is the picture, stay as they are, and so do the seed field and the
+luma's averages.
 """
 
 from __future__ import annotations
