@@ -203,7 +203,8 @@ def prepare(settings: TrainSettings, nets: Nets, batches: Batches, group: Group 
     if nets.device.type == "cuda":
         started = time.monotonic()
         with torch.random.fork_rng([nets.device]), nets.unchanged():
-            compile_step(settings, nets, take)
+            if alone:  # compiled within DistributedDataParallel it wasn't ready after 100 s on two H100s
+                compile_step(settings, nets, take)
             take = capture(take) if alone else capture(take, warm=11)
         log.info("ready to train after %.0f s", time.monotonic() - started)
 
@@ -225,7 +226,6 @@ def compile_step(settings: TrainSettings, nets: Nets, take: Step) -> None:
         return
     import torch._dynamo  # takes seconds
 
-    torch._dynamo.config.optimize_ddp = False  # cut where gradients are sent, the nets would be compiled in many parts
     nets.compile()
     try:
         with warnings.catch_warnings():
