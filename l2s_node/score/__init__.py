@@ -292,13 +292,14 @@ def milliseconds(player: Player, device: torch.device) -> float:
     Raises:
         EngineError: no engine can play it.
     """
-    side = store.read_card(player.path).resolution
+    generator, card = store.load(player.path)
+    side = card.resolution
     x = torch.rand((1, 1, side, side), device=device) * 2 - 1
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)  # as `loader.prepare` does for a show
     try:
-        with closing(engine_for(player.path, device, player.precision)) as engine:
+        with closing(engine_for(generator, card, device, player.precision)) as engine:
             return statistics.median(timed(lambda: _finished(engine, x), budget=1.5))
     finally:
         torch.set_num_threads(threads)

@@ -21,10 +21,11 @@ from l2s_node.loader import draw_field
 from l2s_node.models import engines, store
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
+from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import Prebuilt
 from l2s_node.params import Params
 from l2s_node.picture import condition
-from l2s_node.train.data import Album, to_input
+from l2s_node.train.data import CELL, Album, to_input
 from l2s_node.train.examples import examples
 from l2s_node.train.pictures import Pixels, gather_all
 
@@ -36,8 +37,8 @@ FEWEST = 8
 FRAMES = 96
 """Frames that are taken from each video."""
 
-MOVE = 1 / 16
-"""How far the object moves, in parts of the side: one cell of the default detail."""
+MOVE = 1 / CELL
+"""How far the object moves, in parts of the side: as in the training."""
 
 Play = Callable[[Tensor], Tensor]
 """Conditioned luma ``(n, 1, h, w)`` 0…1 to pictures ``(n, 3, h, w)`` in [-1, 1]."""
@@ -74,9 +75,8 @@ class World:
         self.cells = _cells(self.card)
         # with statistics of the picture at hand, a batch would see those of all its pictures
         self._together = self.card.norm == "running" and precision is None
-        if self.card.seed is not None:
-            self._generator.draw_field(self.side, self.side, self.card.seed)
-        self._engine = None if precision is None else engine_for(path, device, precision)
+        draw_field(self._generator, self.card, (self.side, self.side))
+        self._engine = None if precision is None else engine_for(self._generator, self.card, device, precision)
         self._run: Callable[[Tensor], Tensor] = self._engine or self._generator.to(device).requires_grad_(False)
 
     def __call__(self, luma: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class World:
             self._engine.close()
 
 
-def engine_for(path: Path, device: torch.device, precision: str | None) -> Engine:
+def engine_for(generator: Generator, card: ModelCard, device: torch.device, precision: str | None) -> Engine:
     """The engine that a show would take here for a world on its square, in `precision` (None for "auto").
 
     8 bits are made on the spot where `l2s build` didn't.
@@ -99,7 +99,6 @@ def engine_for(path: Path, device: torch.device, precision: str | None) -> Engin
     Raises:
         EngineError: there is none.
     """
-    generator, card = store.load(path)
     draw_field(generator, card, (card.resolution, card.resolution))
     shape = (1, 1, card.resolution, card.resolution)
     engine, _ = engines.build("auto", generator, card, shape, device, precision or "auto", Prebuilt(examples=examples))

@@ -220,7 +220,8 @@ class Batch:
         pictures: ``(n, 3, s, s)`` in [-1, 1]: pictures of the world; the first `own` belong to `luma`.
         own: how many inputs come from `pictures`.
         flat: how many after those are flat.
-        moved: ``(m, 1, s, s)`` each: some of the world's own inputs with an object on them, before and after it moved.
+        moved: ``(m, 1, s, s)`` each: some of the world's own inputs with an object on them, before and after it moved;
+            none where there are no foreign ones.
     """
 
     luma: Tensor
@@ -249,7 +250,7 @@ class Batches:
         strange = batch - own
         self.turned, self.filmed = strange // 3, strange // 3 if len(foreign) else 0
         self.flat = (strange - self.turned - self.filmed) // 2
-        self.moved = max(own // 4, 1)
+        self.moved = max(own // 4, 1) if strange else 0  # the recipe without foreign inputs has no use for them
         self.conditioner = Conditioner(size, self.device)
 
     @torch.no_grad()

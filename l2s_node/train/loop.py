@@ -224,14 +224,14 @@ def compile_step(settings: TrainSettings, nets: Nets, take: Step) -> None:
     if importlib.util.find_spec("triton") is None:
         log.warning("not compiled: this PyTorch has no Triton")
         return
-    import torch._dynamo  # takes seconds
+    from torch._dynamo.exc import TorchDynamoException  # takes seconds to import
 
     nets.compile()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it looks through our caches
             take()
-    except torch._dynamo.exc.TorchDynamoException as err:
+    except TorchDynamoException as err:
         log.warning("not compiled: %s", str(err).strip().splitlines()[0])
         nets.compile(False)
 

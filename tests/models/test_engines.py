@@ -25,6 +25,7 @@ import torch
 from nets import CLASSIC, SUBPIXEL, lively, picture
 from torch import Tensor
 
+from l2s_node import config
 from l2s_node.errors import EngineError
 from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
@@ -38,6 +39,11 @@ CPU_ENGINES = [name for name in engines.NAMES if "cpu" in engines.room(name).DEV
 
 TOLERANCE = {"float32": (1e-5, 1e-4), "bfloat16": (0.01, 0.15)}
 """Mean and greatest difference to eager float32, in values of -1…1."""
+
+
+def test_what_can_be_asked_for_is_what_engines_know() -> None:
+    """The settings have a list of their own: they must not import torch."""
+    assert config.PRECISIONS == ("auto", *base.PRECISIONS, base.INT8)
 
 
 def skip_missing(name: str) -> None:
