@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ctypes import POINTER, byref
 from typing import Any
 
+from l2s_node import llvm
 from l2s_node.errors import L2SError
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class EGL:
         Raises:
             EGLError: it isn't there.
         """
+        llvm.keep_apart()
         try:
             self._library = ctypes.CDLL("libEGL.so.1")
         except OSError as err:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -80,3 +83,10 @@ def test_without_the_library_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(egl.ctypes, "CDLL", nothing)
     with pytest.raises(TextureError, match=r"libEGL.*apt install"):
         texture.gl()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton: torch for CUDA brings it")
+def test_triton_can_be_imported_after_mesa() -> None:
+    code = "from l2s_node import texture; print(texture.gl().renderer); import triton; print('both')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("both\n"), done.stderr[-1000:]

@@ -164,8 +164,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_lint_types_and_tests_all_count(
     module: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str], code: str, tests: str, passes: bool
 ) -> None:
-    (tmp_path / "pyproject.toml").write_text('[tool.mypy]\nfiles = ["code.py"]\n[tool.pytest.ini_options]\n')
-    (tmp_path / "code.py").write_text(code)
+    (tmp_path / "pyproject.toml").write_text('[tool.mypy]\nfiles = ["shown.py"]\n[tool.pytest.ini_options]\n')
+    (tmp_path / "shown.py").write_text(code)
     (tmp_path / "test_code.py").write_text(tests)
     assert (module.check(tmp_path, ["-q"]) == 0) is passes
     last = capfd.readouterr().out.splitlines()[-1]

@@ -203,8 +203,7 @@ def prepare(settings: TrainSettings, nets: Nets, batches: Batches, group: Group 
     if nets.device.type == "cuda":
         started = time.monotonic()
         with torch.random.fork_rng([nets.device]), nets.unchanged():
-            if alone:  # compiled within DistributedDataParallel it wasn't ready after 100 s on two H100s
-                compile_step(settings, nets, take)
+            compile_step(settings, nets, take)
             take = capture(take) if alone else capture(take, warm=11)
         log.info("ready to train after %.0f s", time.monotonic() - started)
 

@@ -71,6 +71,7 @@ class Nets:
 
         Buffers (a norm's statistics) stay each process's own.
         """
+        torch._dynamo.config.optimize_ddp = False  # type: ignore[attr-defined]  # or a compiled net is cut at every bucket
         cuda = self.device.type == "cuda"
         ours = [self.device] if cuda else None
         # on another stream, or their backward pass can't be captured ("CUDA semantics" in PyTorch's notes)

@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from l2s_node import llvm
 from l2s_node.errors import RoomError
 from l2s_node.video import _xlib
 
@@ -40,6 +41,7 @@ def load() -> Any:
     except ImportError as err:
         raise RoomError("a window needs the Python package 'glfw': pip install glfw") from err
     if _state == "away":
+        llvm.keep_apart()
         glfw.ERROR_REPORTING = "log"  # at debug level; what fails is asked for where it matters
         glfw.init_hint(glfw.COCOA_CHDIR_RESOURCES, glfw.FALSE)
         if not glfw.init():
