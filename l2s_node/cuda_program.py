@@ -20,25 +20,24 @@ from l2s_node.frame import Frame
 from l2s_node.models.capture import CAPTURING, recorded
 from l2s_node.models.engines import inductor
 from l2s_node.models.pix2pix import SEEDS
-from l2s_node.params import KNOB
 from l2s_node.picture import compose, condition, dry, sample, way
 from l2s_node.picture.buffers import Buffers
 from l2s_node.picture.geometry import Geometry
 from l2s_node.picture.gl import rgba_half, unit
-from l2s_node.picture.way import KNOB_FIELDS, Detail, Knobs, Memory, Seeds
+from l2s_node.picture.way import KNOB_FIELDS, Knobs, Memory, Seeds
 from l2s_node.pipeline import Plan, Player, detail_matrices
 
 log = logging.getLogger(__name__)
 
-MOST_CELLS = KNOB["detail"].high
 NUMBERS = operator.attrgetter(*KNOB_FIELDS)
 REST = (*NUMBERS(Knobs()), 1.0, 0.0, 0.0, 0.0)
 """Numbers to warm up with."""
 Matrices = tuple[Tensor, Tensor]
-Before = Callable[[Tensor, Matrices, Detail, Tensor, Memory], Tensor]
-"""(source, rows and columns, detail, numbers, memory) to what the generator is given."""
+Before = Callable[[Tensor, Matrices, Matrices, Tensor, Memory], Tensor]
+"""(source, rows and columns, those of the detail, numbers, memory) to what the generator is given."""
 After = Callable[[Tensor, "Tensor | None", Tensor, Memory, "Tensor | None", tuple[Matrices, Matrices], Tensor], None]
-"""Fills the last of (picture, the other one of a crossfade, numbers, memory, dry, enlarging, out)."""
+"""Fills the last, words of UYVY or half floats, of (picture, the other one of a crossfade, numbers, memory, dry,
+enlarging, out)."""
 Steps = tuple[Before, After]
 
 
@@ -57,13 +56,13 @@ def steps(plan: Plan) -> Steps:
     x, y, width, height = geometry.shown
     flip, into = geometry.flip, geometry.into
 
-    def before(source: Tensor, taken: Matrices, detail: Detail, numbers: Tensor, memory: Memory) -> Tensor:
+    def before(source: Tensor, taken: Matrices, detail: Matrices, numbers: Tensor, memory: Memory) -> Tensor:
         if textured:
             luma = unit(source)
         else:
             luma = sample.unit_luma(sample.by_matrix(source[:, 1::2], *taken))
             luma = sample.into_canvas(sample.flip(luma, flip), into, canvas)
-        luma = way.conditioned(luma, memory, _knobs(numbers), detail, route)
+        luma = condition.apply_products(way.levelled(luma, memory, _knobs(numbers), route), *detail)
         return luma if route.conditioned else way.asked(luma)
 
     def after(
@@ -84,7 +83,8 @@ def steps(plan: Plan) -> Steps:
         if drawn:
             out.copy_(rgba_half(rgb))
         else:
-            compose.paint(rgb, under, out, style, knobs.mix, knobs.light, larger)
+            size = 2 * out.shape[1], out.shape[0]
+            out.copy_(compose.words(*compose.painted(rgb, under, size, style, knobs.mix, knobs.light, larger)))
 
     return before, after
 
@@ -197,11 +197,12 @@ class Program:
         self._own_dry = _own_dry(plan)
         self._dry = Upload((height, 2 * width), device) if self._own_dry else self.source
         shown = geometry.shown[3], geometry.shown[2]
-        self.out = (
+        self._made = (
             torch.empty(*shown, 4, dtype=torch.float16, device=device)
             if plan.drawn
-            else torch.empty(height, 2 * width, dtype=torch.uint8, device=device)
+            else torch.empty(height, width // 2, dtype=torch.int32, device=device)
         )
+        self.out = self._made if plan.drawn else self._made.view(torch.uint8)
         self._here = torch.tensor(REST).pin_memory()
         self._written = self._here.numpy()
         self._numbers = torch.tensor(REST, device=device)
@@ -215,21 +216,14 @@ class Program:
             compose.enlarging(shown, (height, width), plan.style.upscale, device),
             compose.enlarging(shown, (height, width // 2), "bilinear", device),
         )
-        shapes = detail_matrices(plan.canvas, MOST_CELLS, torch.device("cpu"), self._rank())
-        down_y, up_y, down_x, up_x = (torch.zeros_like(matrix, device=device) for matrix in shapes)
-        self._detail = down_y, up_y, down_x, up_x
+        rows, columns = (torch.zeros(n, n, device=device, dtype=torch.float16) for n in plan.canvas[::-1])
+        self._detail = rows, columns
         self.fused = False
         self._taken: object = None
         self._cells = 0.0
         self.asked: Seat | None = None
         self._graphs: Graphs | None = None
         self._latest: Graphs | None = None
-
-    def _rank(self) -> int:
-        """Room for the most cells along the longer side, both neighbours of a fraction of one."""
-        width, height = self.plan.canvas
-        most = max(condition.cells_of(height, width, MOST_CELLS))
-        return 2 * int(most) + 2
 
     # --- in a preparing thread ---------------------------------------------------------------------------------------
 
@@ -278,7 +272,7 @@ class Program:
         stream = torch.cuda.Stream(self._device)
         stream.wait_stream(torch.cuda.default_stream(self._device))
         with torch.cuda.stream(stream):
-            self._take(made, self._spare(), torch.empty_like(self.out))
+            self._take(made, self._spare(), torch.empty_like(self._made))
         stream.synchronize()
 
     def _spare(self) -> Memory:
@@ -290,18 +284,18 @@ class Program:
             return Memory(self.plan.canvas, self._device)
 
     def _captured(self, made: Steps) -> torch.cuda.CUDAGraph:
-        spare, out = self._spare(), torch.empty_like(self.out)
+        spare, out = self._spare(), torch.empty_like(self._made)
 
         def whole() -> None:
             self._read()
-            self._take(made, self.memory, self.out)
+            self._take(made, self.memory, self._made)
 
         return recorded(self._device, lambda: self._take(made, spare, out), whole)
 
     def _parted(self, made: Steps, whole: torch.cuda.CUDAGraph, seat: Seat | None) -> Graphs:
         if seat is None:
             return Graphs(whole)
-        spare, x, out = self._spare(), torch.empty_like(seat.x), torch.empty_like(self.out)
+        spare, x, out = self._spare(), torch.empty_like(seat.x), torch.empty_like(self._made)
 
         def lead() -> None:
             self._read()
@@ -311,7 +305,7 @@ class Program:
         after = recorded(
             self._device,
             lambda: self._ended(made, seat.y, None, spare, out),
-            lambda: self._ended(made, seat.y, None, self.memory, self.out),
+            lambda: self._ended(made, seat.y, None, self.memory, self._made),
         )
         return Graphs(whole, before, after, seat)
 
@@ -358,7 +352,7 @@ class Program:
             _refill(self._taking, made)
         if cells != self._cells:
             self._cells = cells
-            _refill(self._detail, detail_matrices(self.plan.canvas, cells, torch.device("cpu"), self._rank()))
+            _refill(self._detail, detail_products(self.plan.canvas, cells, self._device))
         self._written[:] = (*NUMBERS(knobs), *seeds)
         self._graphs = self._latest  # here, where no frame is on its way: former graphs go
 
@@ -386,6 +380,12 @@ class Program:
         self._graphs.whole.replay()
         for fence in self._fences:
             fence.record(stream)
+
+
+def detail_products(canvas: tuple[int, int], cells: float, device: torch.device) -> Matrices:
+    """(rows ``(h, h)``, columns ``(w, w)``) of `condition.apply_products`."""
+    down_y, up_y, down_x, up_x = detail_matrices(canvas, cells, device)
+    return up_y @ down_y, up_x @ down_x
 
 
 def _source_shape(plan: Plan) -> tuple[int, int]:

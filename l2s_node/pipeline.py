@@ -404,12 +404,12 @@ class Pipeline:
         return Frame(kept, fmt, *plan.output, seconds=now, number=number, rate=frame.rate)
 
 
-def detail_matrices(canvas: tuple[int, int], cells: float, device: torch.device, rank: int | None = None) -> Detail:
+def detail_matrices(canvas: tuple[int, int], cells: float, device: torch.device) -> Detail:
     """(down rows, up rows, down columns, up columns) for `condition.apply_detail`; cached."""
     width, height = canvas
     rows, columns = condition.cells_of(height, width, cells)
-    down_y, up_y = condition.operator(height, rows, rank)
-    down_x, up_x = condition.operator(width, columns, rank)
+    down_y, up_y = condition.operator(height, rows)
+    down_x, up_x = condition.operator(width, columns)
     return down_y.to(device), up_y.to(device), down_x.to(device), up_x.to(device)
 
 

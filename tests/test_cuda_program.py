@@ -11,13 +11,13 @@ import torch
 from pictures import knobs, noise, tint
 
 from l2s_node.cuda_graph import Preparer
-from l2s_node.cuda_program import NUMBERS, Steps, fused, steps
+from l2s_node.cuda_program import NUMBERS, Steps, detail_products, fused, steps
 from l2s_node.frame import PixelFormat
 from l2s_node.models.capture import attempted
 from l2s_node.params import BLENDS
 from l2s_node.picture import compose, sample, way
 from l2s_node.picture.way import Memory
-from l2s_node.pipeline import Kind, Pipeline, Plan, Player, detail_matrices
+from l2s_node.pipeline import Kind, Pipeline, Plan, Player
 
 SIZE, CANVAS = (192, 128), (96, 64)
 CPU = torch.device("cpu")
@@ -43,18 +43,18 @@ def played(made: Steps, plan: Plan, values: dict[str, Any], frames: int = 3) -> 
         compose.enlarging(shown, (height, width // 2), "bilinear", CPU),
     )
     rows, columns = (m.half() for m in sample.matrices(SIZE, geometry.taken, geometry.into[2:]))
-    detail = detail_matrices(plan.canvas, params.detail, CPU)
-    out = torch.empty(height, 2 * width, dtype=torch.uint8)
+    detail_rows, detail_columns = (m.half() for m in detail_products(plan.canvas, params.detail, CPU))
+    out = torch.empty(height, width // 2, dtype=torch.int32)
     seen = []
     for i in range(frames):
         source = torch.from_numpy(noise(PixelFormat.UYVY, SIZE, seed=i, smooth=4).planes[0])
         now = way.knobs_for(params, memory.since(i / 30), 1.0)
         numbers = torch.tensor((*NUMBERS(now), 1.0, 0.0, 0.0, 0.0))
-        x = made[0](source, (rows, columns), detail, numbers, memory)
+        x = made[0](source, (rows, columns), (detail_rows, detail_columns), numbers, memory)
         picture = x if plan.route.conditioned else tint(x)
         made[1](picture, None, numbers, memory, source if plan.style.needs_dry else None, larger, out)
         memory.refreshed(plan.route, i / 30)
-        seen.append(out.numpy().copy())
+        seen.append(out.view(torch.uint8).numpy().copy())
     return seen
 
 

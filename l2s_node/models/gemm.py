@@ -1,13 +1,13 @@
-"""Transposed convolutions as products of matrices, for large GPUs.
+"""Convolutions as products of matrices, for large GPUs.
 
 A GPU's convolution splits the work by pixels of what it makes. A U-Net has layers that make a handful of them from
 megabytes of weights: a few multiprocessors then read all of these, while the others wait. As a product of matrices the
 same sums are split by weights as well, and what is added up afterwards is one fused kernel of the compiler's. On an
-H100 that took the classic large at 256² from 0.29 to 0.20 ms. (Ordinary convolutions that way, their inputs gathered
-first, took it back to 0.23.)
+H100 that took the classic large at 256² from 0.29 to 0.20 ms. Ordinary convolutions with as few pixels are products by
+taps. (All of them that way took it back to 0.23.)
 
-The sums are the same; in half precision the four parts of a transposed convolution's pixel are rounded before they are
-added.
+The sums are the same; in half precision the parts of a pixel (4 of a transposed convolution, otherwise one a tap) are
+rounded before they are added.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from l2s_node.models.pix2pix import ToPixels
 
+FEW = 2**20
+"""Numbers that `Gather` may have between its two steps; above it the convolution is faster."""
 ALIGNED = 8
 """Channels in steps of which a GPU's convolution reads half floats; what lies between is padded, once instead of in
 every call."""
@@ -26,14 +28,14 @@ every call."""
 def as_products(net: nn.Module, x: Tensor) -> nn.Module:
     """`net`, for inputs like `x` from now on, with its convolutions replaced in place; the same but for rounding.
 
-    Transposed ones (4/s2, padding 1) become `Scatter`, others `Aligned`.
+    Transposed ones (4/s2, padding 1) become `Scatter`, others `Gather` or `Aligned`.
     """
     seen: dict[nn.Module, Tensor] = {}
 
     def note(conv: nn.Module, inputs: tuple[Tensor]) -> None:
         seen[conv] = inputs[0]
 
-    convs = [module for module in net.modules() if isinstance(module, nn.ConvTranspose2d)]
+    convs = [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))]
     hooks = [conv.register_forward_pre_hook(note) for conv in convs]
     with torch.no_grad():
         net(x)
@@ -49,11 +51,18 @@ def _replace(net: nn.Module, seen: dict[nn.Module, Tensor]) -> None:
             if scatters(child):
                 setattr(net, name, Scatter(child, *seen[child].shape[2:]))
         elif isinstance(child, ToPixels):
-            setattr(net, name, nn.Sequential(Aligned(child), nn.PixelShuffle(2)))
+            setattr(net, name, nn.Sequential(_product(child, seen[child]), nn.PixelShuffle(2)))
         elif isinstance(child, nn.Conv2d):
-            setattr(net, name, Aligned(child))
+            setattr(net, name, _product(child, seen[child]))
         else:
             _replace(child, seen)
+
+
+def _product(conv: nn.Conv2d, x: Tensor) -> nn.Module:
+    """`Gather` where that is the faster one, else `Aligned`."""
+    taps, pixels = conv.weight[0, 0].numel(), x.shape[0] * x.shape[2] * x.shape[3] // conv.stride[0] ** 2
+    small = taps * pixels * max(conv.in_channels, conv.out_channels) < FEW
+    return Gather(conv) if small and conv.in_channels % ALIGNED == 0 else Aligned(conv)
 
 
 def scatters(conv: nn.ConvTranspose2d) -> bool:
@@ -76,6 +85,25 @@ class Aligned(nn.Module):
         x = F.pad(x, (1, 1, 1, 1), mode=self.border)
         x = F.pad(x, (0, 0, 0, 0, 0, self.inputs)) if self.inputs else x
         return F.conv2d(x, self.weight, self.bias, self.stride)[:, : self.outputs]
+
+
+class Gather(nn.Module):
+    """`conv` (padding 1, ungrouped): the inputs of each tap are gathered, multiplied by its weights, and added up."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.side, self.stride, self.border = conv.kernel_size[0], conv.stride[0], _border(conv)
+        self.taps = _fixed(conv.weight.detach().permute(2, 3, 1, 0).flatten(0, 1).contiguous())  # (taps, in, out)
+        self.bias = None if conv.bias is None else _fixed(conv.bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (1, 1, 1, 1), mode=self.border)
+        seen = x.unfold(2, self.side, self.stride).unfold(3, self.side, self.stride)  # (n, c, h, w, side, side)
+        n, c, h, w = seen.shape[:4]
+        parts = torch.bmm(seen.permute(4, 5, 0, 2, 3, 1).reshape(-1, n * h * w, c), self.taps)
+        y = parts.sum(0)
+        y = y if self.bias is None else y + self.bias
+        return y.view(n, h, w, -1).permute(0, 3, 1, 2)
 
 
 class Scatter(nn.Module):

@@ -95,9 +95,17 @@ def shrink_and_grow(luma: Tensor, cells: float) -> Tensor:
 
 
 def apply_detail(luma: Tensor, down_y: Tensor, up_y: Tensor, down_x: Tensor, up_x: Tensor) -> Tensor:
-    """`shrink_and_grow` with its four matrices given (a captured graph keeps them in fixed buffers)."""
+    """`shrink_and_grow` with its four matrices given."""
     small = down_y @ luma @ down_x.mT
     return (up_y @ (small @ up_x.mT)).clamp_(0, 1)  # the long side first: fewer products than the short side first
+
+
+def apply_products(luma: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`shrink_and_grow` with the products ``up @ down`` of either axis given, of any float type.
+
+    More arithmetic in fewer steps, as a large GPU likes it; half floats are within 0.2 of 255.
+    """
+    return (rows @ luma.to(rows.dtype) @ columns.mT).to(luma.dtype).clamp_(0, 1)
 
 
 def cells_of(height: int, width: int, cells: float) -> tuple[float, float]:
@@ -108,8 +116,8 @@ def cells_of(height: int, width: int, cells: float) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=8)  # cheap to make of whole ones; a knob that is being turned would fill any cache
 @torch.inference_mode(False)
-def operator(size: int, cells: float, rank: int | None = None) -> tuple[Tensor, Tensor]:
-    """(down ``(k, size)``, up ``(size, k)``) of `shrink_and_grow` along one axis; padded with zeros to `rank` rows.
+def operator(size: int, cells: float) -> tuple[Tensor, Tensor]:
+    """(down ``(k, size)``, up ``(size, k)``) of `shrink_and_grow` along one axis.
 
     A fractional `cells` stacks both neighbours, weighted: ``k = floor + ceil``. Rounded to 1/16 of a cell.
     """
@@ -119,9 +127,6 @@ def operator(size: int, cells: float, rank: int | None = None) -> tuple[Tensor, 
     made = [(w, *_integer_operator(size, min(k, size))) for k, w in parts if w > 0]
     down = torch.cat([d for _, d, _ in made], 0)
     up = torch.cat([u * w for w, _, u in made], 1)
-    if rank is not None:
-        down = F.pad(down, (0, 0, 0, rank - down.shape[0]))
-        up = F.pad(up, (0, rank - up.shape[1]))
     return down, up
 
 

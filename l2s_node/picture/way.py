@@ -157,6 +157,11 @@ Detail = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def conditioned(luma: Tensor, memory: Memory, knobs: Knobs, detail: Detail, route: Route) -> Tensor:
     """``(1, 1, h, w)`` luma in 0…1, as the generator will see it, from a sampled one."""
+    return condition.apply_detail(levelled(luma, memory, knobs, route), *detail)
+
+
+def levelled(luma: Tensor, memory: Memory, knobs: Knobs, route: Route) -> Tensor:
+    """`conditioned`, but for the detail."""
     memory.luma.lerp_(luma, _rest(knobs.input_keep))
     x = memory.luma
     if route.auto_levels:
@@ -164,7 +169,7 @@ def conditioned(luma: Tensor, memory: Memory, knobs: Knobs, detail: Detail, rout
         x = condition.spread(x, memory.levels[0], memory.levels[1], knobs.auto_levels)
     if not _at_rest((knobs.brightness, 0.0), (knobs.contrast, 1.0), (knobs.gamma, 1.0), (knobs.invert, 0.0)):
         x = condition.levels(x, knobs.brightness, knobs.contrast, knobs.gamma, knobs.invert)
-    return condition.apply_detail(x, *detail)
+    return x
 
 
 def imagined(luma: Tensor, a: Play, b: Play | None, knobs: Knobs) -> Tensor:

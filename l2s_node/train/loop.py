@@ -79,7 +79,10 @@ def run(settings: TrainSettings, show: Show | None = None) -> Path:
             raise TrainError("the pictures don't fit the device's memory: give fewer, or fewer --frames") from err
         progress = begin(settings, nets, group)
         training = Training(settings, group, nets, material, Schedule(settings, progress, began), show)
-        training.train()
+        try:
+            training.train()
+        finally:
+            training.step = None  # as a graph it would keep the group from being left: see `Nets.spread`
         return finish(training) if group.first else settings.world
 
 
@@ -195,7 +198,6 @@ def go_back(settings: TrainSettings, nets: Nets, group: Group) -> Progress:
 def prepare(settings: TrainSettings, nets: Nets, batches: Batches, group: Group | None = None) -> Step:
     """The step, as CUDA graphs where there is CUDA; nets and random numbers stay as they were."""
     recipe = RECIPES[settings.recipe]
-    alone = group is None or group.alone
 
     def take() -> Losses:
         return recipe.step(nets, nets.fused(batches.draw)())
@@ -204,7 +206,7 @@ def prepare(settings: TrainSettings, nets: Nets, batches: Batches, group: Group 
         started = time.monotonic()
         with torch.random.fork_rng([nets.device]), nets.unchanged():
             compile_step(settings, nets, take)
-            take = capture(take) if alone else capture(take, warm=11)
+            take = capture(take, warm=3 if group is None or group.alone else 11)
         log.info("ready to train after %.0f s", time.monotonic() - started)
 
     def step() -> Losses:

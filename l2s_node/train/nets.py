@@ -51,6 +51,8 @@ class Nets:
 
     def compile(self, really: bool = True) -> None:
         """Let the compiler fuse both nets and the other parts of a step (at their first calls, a minute), or not."""
+        if really:  # or a net within DistributedDataParallel is cut up at its buckets, and each part compiled
+            torch._dynamo.config.optimize_ddp = False
         for net in (self.generator, self.critic):  # in place: within DistributedDataParallel, too
             if really:
                 net.compile(dynamic=False)
@@ -69,9 +71,9 @@ class Nets:
     def spread(self) -> None:
         """Train with the other processes of the default group: gradients are averaged.
 
-        Buffers (a norm's statistics) stay each process's own.
+        Buffers (a norm's statistics) stay each process's own. On GPUs no process leaves the group (NCCL waits) while
+        there is a graph of a step in which gradients are averaged.
         """
-        torch._dynamo.config.optimize_ddp = False  # type: ignore[attr-defined]  # or a compiled net is cut at every bucket
         cuda = self.device.type == "cuda"
         ours = [self.device] if cuda else None
         # on another stream, or their backward pass can't be captured ("CUDA semantics" in PyTorch's notes)

@@ -178,7 +178,7 @@ def test_bytes_to_a_texture_and_back(gl: GL, size: tuple[int, int], standard: st
     back = packer(made, alpha=True)
     rgb, packed = (
         torch.from_numpy(got[..., :3].copy()).permute(2, 0, 1).float() / 255,
-        torch.empty(size[1], 2 * size[0]),
+        torch.empty(size[1], 2 * size[0], dtype=torch.uint8),
     )
     compose.pack_rgb(rgb, packed, "bt601" if size[0] <= 720 else "bt709")
     assert apart(back[0], packed.numpy()) <= LIMIT and apart(back[1], frame.planes[1]) == 0
