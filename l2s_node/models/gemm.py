@@ -6,8 +6,8 @@ same sums are split by weights as well, and what is added up afterwards is one f
 H100 that took the classic large at 256² from 0.29 to 0.20 ms. Ordinary convolutions with as few pixels are products by
 taps. (All of them that way took it back to 0.23.)
 
-The sums are the same; in half precision the parts of a pixel (4 of a transposed convolution, otherwise one a tap) are
-rounded before they are added.
+The sums are the same; in half precision the parts of a pixel (4 of a transposed convolution, otherwise one a tap or a
+row of taps) are rounded before they are added.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from l2s_node.models.pix2pix import ToPixels
 
 FEW = 2**20
-"""Numbers that `Gather` may have between its two steps; above it the convolution is faster."""
+"""Numbers that `Gather` may have between its two steps, above which the convolution is faster; and weights."""
 ALIGNED = 8
 """Channels in steps of which a GPU's convolution reads half floats; what lies between is padded, once instead of in
 every call."""
@@ -88,20 +88,26 @@ class Aligned(nn.Module):
 
 
 class Gather(nn.Module):
-    """`conv` (padding 1, ungrouped): the inputs of each tap are gathered, multiplied by its weights, and added up."""
+    """`conv` (padding 1, ungrouped): the inputs of each tap are gathered, multiplied by its weights, and added up.
+
+    Whoever has few weights does that a row of taps at a time: what is added up is then made by whoever reads it.
+    """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.side, self.stride, self.border = conv.kernel_size[0], conv.stride[0], _border(conv)
-        self.taps = _fixed(conv.weight.detach().permute(2, 3, 1, 0).flatten(0, 1).contiguous())  # (taps, in, out)
+        few = conv.weight.numel() < FEW
+        self.parts = self.side if few else self.side**2
+        self.order = (4, 0, 2, 3, 5, 1) if few else (4, 5, 0, 2, 3, 1)
+        weight = conv.weight.detach().permute(2, 3, 1, 0).reshape(self.parts, -1, conv.out_channels)
+        self.weight = _fixed(weight.contiguous())  # (parts, taps of each · in, out)
         self.bias = None if conv.bias is None else _fixed(conv.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x, (1, 1, 1, 1), mode=self.border)
         seen = x.unfold(2, self.side, self.stride).unfold(3, self.side, self.stride)  # (n, c, h, w, side, side)
-        n, c, h, w = seen.shape[:4]
-        parts = torch.bmm(seen.permute(4, 5, 0, 2, 3, 1).reshape(-1, n * h * w, c), self.taps)
-        y = parts.sum(0)
+        n, _, h, w = seen.shape[:4]
+        y = torch.bmm(seen.permute(self.order).reshape(self.parts, n * h * w, -1), self.weight).sum(0)
         y = y if self.bias is None else y + self.bias
         return y.view(n, h, w, -1).permute(0, 3, 1, 2)
 

@@ -116,8 +116,8 @@ def cells_of(height: int, width: int, cells: float) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=8)  # cheap to make of whole ones; a knob that is being turned would fill any cache
 @torch.inference_mode(False)
-def operator(size: int, cells: float) -> tuple[Tensor, Tensor]:
-    """(down ``(k, size)``, up ``(size, k)``) of `shrink_and_grow` along one axis.
+def operator(size: int, cells: float, rank: int | None = None) -> tuple[Tensor, Tensor]:
+    """(down ``(k, size)``, up ``(size, k)``) of `shrink_and_grow` along one axis; padded with zeros to `rank` rows.
 
     A fractional `cells` stacks both neighbours, weighted: ``k = floor + ceil``. Rounded to 1/16 of a cell.
     """
@@ -127,6 +127,9 @@ def operator(size: int, cells: float) -> tuple[Tensor, Tensor]:
     made = [(w, *_integer_operator(size, min(k, size))) for k, w in parts if w > 0]
     down = torch.cat([d for _, d, _ in made], 0)
     up = torch.cat([u * w for w, _, u in made], 1)
+    if rank is not None:
+        down = F.pad(down, (0, 0, 0, rank - down.shape[0]))
+        up = F.pad(up, (0, rank - up.shape[1]))
     return down, up
 
 

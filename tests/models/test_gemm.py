@@ -6,6 +6,7 @@ import pytest
 import torch
 from nets import CLASSIC, SUBPIXEL, lively, picture
 
+from l2s_node.models import gemm
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines.base import prepared
 from l2s_node.models.gemm import Aligned, Gather, Scatter, as_products
@@ -23,6 +24,17 @@ def test_plays_the_same(card: ModelCard, batch: int) -> None:
     with torch.inference_mode():
         want, got = generator(x), net(x)
     assert want.std() > 0.1 and (got - want).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("few", [1, 2**20], ids=["by taps", "by rows"])
+@pytest.mark.parametrize(("kernel", "stride", "border"), [(3, 1, "replicate"), (4, 2, "zeros")])
+def test_gathered_it_is_the_same(
+    kernel: int, stride: int, border: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gemm, "FEW", few)
+    conv = torch.nn.Conv2d(8, 24, kernel, stride, 1, padding_mode=border)
+    x = torch.randn(2, 8, 6, 10)
+    torch.testing.assert_close(Gather(conv)(x), conv(x), rtol=1e-4, atol=1e-5)
 
 
 def test_every_convolution_is_replaced() -> None:

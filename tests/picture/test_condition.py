@@ -97,6 +97,13 @@ def test_any_number_of_cells_gives_a_picture(cells: float) -> None:
     assert made.shape == (1, 1, 64, 96) and bool(torch.isfinite(made).all())
 
 
+def test_padding_to_a_rank_changes_nothing() -> None:
+    down, up = condition.operator(96, 13.5)
+    wide_down, wide_up = condition.operator(96, 13.5, 200)
+    assert wide_down.shape == (200, 96) and wide_up.shape == (96, 200)
+    torch.testing.assert_close(wide_up @ wide_down, up @ down)
+
+
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.float16, 0.2 / 255)], ids=str)
 def test_multiplied_before_detail_is_the_same(dtype: torch.dtype, error: float) -> None:
     (down_y, up_y), (down_x, up_x) = condition.operator(64, 13.5), condition.operator(96, 20.25)
