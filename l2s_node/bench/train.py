@@ -54,7 +54,10 @@ def _together(size: str, batch: int, alone: list[float]) -> Iterator[Row]:
         return
     ranks = ("--standalone", "--nproc-per-node", str(count), "--virtual-local-rank")  # one GPU's code does for all
     command = (sys.executable, "-m", "torch.distributed.run", *ranks, "-m", GROUP, size, str(batch))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired as err:
+        raise L2SError(f"training on {count} GPUs took more than {PATIENCE:.0f} s") from err
     if done.returncode:
         raise L2SError(f"training on {count} GPUs failed: {done.stderr.strip()[-400:]}")
     rates = [count * batch / ms * 1e3 for ms in json.loads(done.stdout.splitlines()[-1])]
