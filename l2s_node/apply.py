@@ -20,7 +20,7 @@ from torch import Tensor
 from l2s_node import texture
 from l2s_node.config import RunConfig, looks_folders, preset_folders
 from l2s_node.control.presets import Presets
-from l2s_node.cuda_graph import create
+from l2s_node.cuda.graph import create
 from l2s_node.errors import ConfigError, L2SError, RoomError
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.loader import Loaded, Request, draw_field, known, load, opened, prepare

@@ -303,7 +303,7 @@ def _show() -> Iterator[Check]:
 
 def _steps(loaded: Loaded, device: torch.device, params: Params) -> list[float]:
     """Milliseconds from picture to picture, sample to compose, after some to warm up."""
-    from l2s_node.cuda_graph import create
+    from l2s_node.cuda.graph import create
 
     pipeline = create(device)
     pipeline.use(loaded.player, 0.0)

@@ -127,7 +127,7 @@ class Loader:
     def _run(self) -> None:
         try:
             device, reason = prepare(self._config)
-            from l2s_node.cuda_graph import create, favored
+            from l2s_node.cuda.graph import create, favored
         except L2SError as err:
             self.failed.put((None, str(err)))
             return

@@ -5,8 +5,8 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     name         owner           does                                                     stops by
     main         cli             the frame loop; every call of a pipeline, GPU and GL     event set by SIGINT, SIGTERM
     l2s-load     loader.Loader   imports torch; loads, compiles and warms worlds          event, join
-    l2s-graph    cuda_graph      captures CUDA graphs that the loop misses                end of its work, join
-    l2s-choir    cuda_chorus     builds a world for several channels at once              end of its work, join
+    l2s-graph    cuda.graph      captures CUDA graphs that the loop misses                end of its work, join
+    l2s-choir    cuda.chorus     builds a world for several channels at once              end of its work, join
     l2s-read     reader.Reader   reads sources that block (files, cameras)                event, join, then close
     l2s-osc      control.osc     OSC in, state out                                        event, join
     l2s-http     control.panel   the panel (and l2s-jpeg, which encodes for it)           stop, join

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from l2s_node.cuda_chorus import Choir
+    from l2s_node.cuda.chorus import Choir
     from l2s_node.models.engines import Engine
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Shelf:
 
     def choir(self, device: torch.device) -> Choir | None:
         """Where channels that play one world find together; None where that can't be."""
-        from l2s_node.cuda_chorus import Choir
+        from l2s_node.cuda.chorus import Choir
 
         with self._lock:
             if self._choir is None and self._channels > 1 and device.type == "cuda":

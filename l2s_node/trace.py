@@ -56,10 +56,10 @@ TORCH_STAGES: Sequence[tuple[str, str, Name]] = (
     ("picture.dry", "dry_uyvy", "input for the mix"),
     ("picture.gl", "Sampler.draw", "sample in OpenGL"),
     ("picture.gl", "Sampler.take", "wait for OpenGL's sample"),
-    ("cuda_program", "Program.send", "upload"),
-    ("cuda_program", "Program.run", "graph: sample to compose"),
-    ("cuda_chorus", "Chorus.sing", "graphs of several channels"),
-    ("cuda_graph", "GraphPipeline.finish", "wait for the GPU"),
+    ("cuda.program", "Program.send", "upload"),
+    ("cuda.program", "Program.run", "graph: sample to compose"),
+    ("cuda.chorus", "Chorus.sing", "graphs of several channels"),
+    ("cuda.graph", "GraphPipeline.finish", "wait for the GPU"),
     ("models.engines", "build", lambda name, *_: f"build {name}"),
 )
 """The same for what imports torch: wrapped in ``l2s-load`` once that is done, before the pipeline is made."""

@@ -23,7 +23,8 @@ from small_worlds import make_world
 from video.clips import luma_of, make_clip, recorded
 
 from l2s_node import channel as channel_module
-from l2s_node import config, cuda_graph, feed, loader
+from l2s_node import config, feed, loader
+from l2s_node.cuda import graph
 from l2s_node.errors import ClosedError, EngineError, L2SError, MissingError, ModelError, RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.node import Node
@@ -264,14 +265,14 @@ def test_a_picture_that_goes_out_one_frame_later_is_counted_so(
     stage: Stage, act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where throughput is favored on a GPU: the pipeline is a CPU's, the frame it is ahead is real."""
-    create = cuda_graph.create
+    create = graph.create
 
     def created(*args: Any) -> Pipeline:
         made = create(*args)
         made.ahead = 1
         return made
 
-    monkeypatch.setattr(cuda_graph, "create", created)
+    monkeypatch.setattr(graph, "create", created)
     (sink,) = stage.sinks
     stage.play("act:", knobs={"show": "input"}, on_loss="black")
     act.on = True

@@ -15,7 +15,7 @@ from pictures import ALPHA, flat, flat_player, gradient, grey, knobs, mirrored, 
 from pictures import one_thread as one_thread
 from torch import Tensor
 
-from l2s_node.cuda_graph import GraphPipeline
+from l2s_node.cuda.graph import GraphPipeline
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.params import BLENDS, KNOBS, Kind
 from l2s_node.picture import condition, host

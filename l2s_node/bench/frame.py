@@ -12,7 +12,7 @@ import torch
 from l2s_node.bench._row import Row, Task, timed, timing
 from l2s_node.bench._worlds import OURS, random_world, table_like
 from l2s_node.config import RunConfig
-from l2s_node.cuda_graph import create
+from l2s_node.cuda.graph import create
 from l2s_node.loader import canvas_of, draw_field
 from l2s_node.models import engines
 from l2s_node.params import Params

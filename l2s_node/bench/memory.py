@@ -11,7 +11,7 @@ import torch
 
 from l2s_node.bench._row import Row, Task
 from l2s_node.bench._worlds import OURS, random_world, table_like
-from l2s_node.cuda_graph import create
+from l2s_node.cuda.graph import create
 from l2s_node.loader import draw_field
 from l2s_node.models import engines
 from l2s_node.params import Params

@@ -14,8 +14,8 @@ from l2s_node.bench._live import live
 from l2s_node.bench._row import Row, Task, in_turns, timing
 from l2s_node.bench._worlds import OURS, random_world, table_like
 from l2s_node.config import FAVOR, RunConfig
-from l2s_node.cuda_chorus import Choir
-from l2s_node.cuda_graph import create
+from l2s_node.cuda.chorus import Choir
+from l2s_node.cuda.graph import create
 from l2s_node.frame import Frame
 from l2s_node.loader import canvas_of, draw_field
 from l2s_node.models import engines

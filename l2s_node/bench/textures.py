@@ -18,7 +18,7 @@ from l2s_node.bench._row import Row, Task, in_turns, timed, timing
 from l2s_node.bench._ways import REPEATS, both, by, clocked, software
 from l2s_node.bench._worlds import random_world
 from l2s_node.config import RunConfig, assets
-from l2s_node.cuda_graph import create
+from l2s_node.cuda.graph import create
 from l2s_node.errors import LookError
 from l2s_node.frame import Frame, PixelFormat, Texture
 from l2s_node.loader import canvas_of, draw_field

@@ -12,7 +12,7 @@ from models.nets import CLASSIC, SUBPIXEL, lively
 from pictures import gradient, knobs, noise, tint
 from pictures import one_thread as one_thread
 
-from l2s_node.cuda_graph import GraphPipeline
+from l2s_node.cuda.graph import GraphPipeline
 from l2s_node.frame import Frame, PixelFormat, page_aligned
 from l2s_node.models import engines
 from l2s_node.models.card import ModelCard

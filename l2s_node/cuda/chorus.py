@@ -21,8 +21,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from l2s_node.cuda_prepare import Preparer
-from l2s_node.cuda_program import Program, Seat
+from l2s_node.cuda.prepare import Preparer
+from l2s_node.cuda.program import Program, Seat
 from l2s_node.errors import L2SError
 from l2s_node.models.capture import CAPTURING, attempted, playing_stream, recorded
 from l2s_node.models.engines import inductor

@@ -7,7 +7,7 @@ A graph holds for one structure: sizes, worlds, which steps are taken. The numbe
 of page-locked memory that the graph fetches, so that turning a knob never captures anew.
 
 Each pipeline has a stream of its own: `begin` hands the GPU a whole frame and goes on, `finish` waits for that frame
-alone, so that channels overlap; those of one world may play it together (`cuda_chorus`). Where throughput is favored,
+alone, so that channels overlap; those of one world may play it together (`cuda.chorus`). Where throughput is favored,
 copies have streams of their own and frames take two sets of buffers in turn: a frame comes while the one before is made
 and goes, and each picture goes out one frame later.
 
@@ -31,10 +31,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from l2s_node.cuda_chorus import Choir, Place, Run
-from l2s_node.cuda_prepare import Preparer
-from l2s_node.cuda_program import Program, Seat, structure
-from l2s_node.cuda_upload import Locked
+from l2s_node.cuda.chorus import Choir, Place, Run
+from l2s_node.cuda.prepare import Preparer
+from l2s_node.cuda.program import Program, Seat, structure
+from l2s_node.cuda.upload import Locked
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
 from l2s_node.models.capture import attempted, playing_stream
 from l2s_node.models.engines import inductor

@@ -13,9 +13,9 @@ from models.nets import SUBPIXEL, lively
 from pictures import knobs, noise, tint
 from pictures import one_thread as one_thread
 
-from l2s_node import cuda_chorus
-from l2s_node.cuda_chorus import Choir, Chorus, Run, alike
-from l2s_node.cuda_graph import GraphPipeline
+from l2s_node.cuda import chorus
+from l2s_node.cuda.chorus import Choir, Chorus, Run, alike
+from l2s_node.cuda.graph import GraphPipeline
 from l2s_node.errors import EngineError
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.models import engines
@@ -274,7 +274,7 @@ def test_the_end_does_not_wait_for_what_is_not_begun() -> None:
         choir.join(Singer(), Player("tint", tint, CANVAS, tint, batched=unbuildable))
     assert choir._preparer.busy
     choir.close()
-    assert not choir._preparer.busy and cuda_chorus.PATIENCE < 10
+    assert not choir._preparer.busy and chorus.PATIENCE < 10
 
 
 def assert_set(event: threading.Event) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from l2s_node.cuda_upload import Locked, Upload, even, packed
+from l2s_node.cuda.upload import Locked, Upload, even, packed
 from l2s_node.frame import Frame
 from l2s_node.models.capture import CAPTURING, recorded
 from l2s_node.models.engines import inductor

@@ -10,8 +10,8 @@ import pytest
 import torch
 from pictures import knobs, noise, tint
 
-from l2s_node.cuda_graph import Preparer
-from l2s_node.cuda_program import NUMBERS, Steps, detail_products, fused, steps
+from l2s_node.cuda.graph import Preparer
+from l2s_node.cuda.program import NUMBERS, Steps, detail_products, fused, steps
 from l2s_node.frame import PixelFormat
 from l2s_node.models.capture import attempted
 from l2s_node.params import BLENDS

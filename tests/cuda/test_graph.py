@@ -10,8 +10,8 @@ import torch
 from pictures import gradient, knobs, noise, tint
 from pictures import one_thread as one_thread
 
-from l2s_node.cuda_graph import PROGRAMS, GraphPipeline
-from l2s_node.cuda_program import FUSING, Program
+from l2s_node.cuda.graph import PROGRAMS, GraphPipeline
+from l2s_node.cuda.program import FUSING, Program
 from l2s_node.frame import Frame, PixelFormat
 from l2s_node.params import BLENDS
 from l2s_node.pipeline import Pipeline, Player

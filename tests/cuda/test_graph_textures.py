@@ -13,7 +13,7 @@ from pictures import one_thread as one_thread
 from test_pipeline_textures import SIZE, Texturing, apart, muted, muted_frame, packed, shown
 
 from l2s_node import texture
-from l2s_node.cuda_graph import GraphPipeline
+from l2s_node.cuda.graph import GraphPipeline
 from l2s_node.frame import PixelFormat
 from l2s_node.params import BLENDS
 from l2s_node.pipeline import Pipeline, Player
