@@ -6,17 +6,18 @@ torch, binds to them if it is loaded afterwards, as torch does at its first expo
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from ctypes import CDLL
 from pathlib import Path
 
 
+@functools.cache
 def keep_apart() -> None:
     """Have Triton's library, where there is one, bound to its own symbols before Mesa's are there.
 
-    To be called before OpenGL is. It takes 20 ms the first time, in which Python's other threads go on, and imports
-    nothing.
+    To be called before OpenGL is; it acts once, for 20 ms in which Python's other threads go on, and imports nothing.
     """
     triton = importlib.util.find_spec("triton")
     for folder in (triton and triton.submodule_search_locations) or ():

@@ -31,6 +31,8 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"__main__", "__init__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+CUDA_FLOORS = [{"__init__"}, {"upload", "prepare"}, {"program"}, {"chorus"}, {"graph"}]
+"""Those within that room."""
 
 ONLY_IN = {
     "pythonosc": ("control/packet.py",),
@@ -115,6 +117,15 @@ def test_imports_go_down(path: Path) -> None:
             there = parts[1]
             if there in FLOOR_OF:
                 assert there == here or FLOOR_OF[there] < FLOOR_OF[here], f"{here} may not import {there}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cuda").glob("*.py")), ids=name_of)
+def test_imports_go_down_in_the_room_of_cuda(path: Path) -> None:
+    floor_of = {module: floor for floor, inside in enumerate(CUDA_FLOORS) for module in inside}
+    for name in imported(path):
+        there = name.removeprefix("l2s_node.cuda.").split(".")[0]
+        if name.startswith("l2s_node.cuda."):
+            assert floor_of[there] < floor_of[path.stem], f"{path.stem} may not import {there}"
 
 
 @every_module

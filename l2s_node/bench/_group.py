@@ -6,12 +6,13 @@ torchrun --standalone --nproc-per-node 2 -m l2s_node.bench._group SIZE BATCH [ST
 from __future__ import annotations
 
 import json
+import math
 import sys
-import time
+from collections.abc import Callable
 
 import torch
 
-from l2s_node.bench._row import WARM_UP
+from l2s_node.bench._row import timed
 from l2s_node.bench.train import make_step
 from l2s_node.train.group import Group, join
 from l2s_node.train.settings import choose_device
@@ -22,21 +23,20 @@ STEPS = 100
 
 def main(size: str, batch: int, steps: int = STEPS) -> None:
     with join(choose_device("auto")) as group:
-        times = timed(size, batch, steps, group)
+        times = timed(stepping(size, batch, group), math.inf, steps)  # its step ends with it: see `Nets.spread`
         if group.first:
             print(json.dumps(times), flush=True)
 
 
-def timed(size: str, batch: int, steps: int, group: Group) -> list[float]:
-    """Milliseconds of single steps. The step, a CUDA graph, ends with this: see `Nets.spread`."""
+def stepping(size: str, batch: int, group: Group) -> Callable[[], None]:
+    """One step of all processes, done when the last one's is."""
     step = make_step("dream", size, batch, group)
-    times = []
-    for _ in range(steps + WARM_UP):
-        start = time.perf_counter()
+
+    def whole() -> None:
         step()
         group.wait()
-        times.append((time.perf_counter() - start) * 1e3)
-    return times[WARM_UP:]
+
+    return whole
 
 
 if __name__ == "__main__":

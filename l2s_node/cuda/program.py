@@ -83,8 +83,7 @@ def steps(plan: Plan) -> Steps:
         if drawn:
             out.copy_(rgba_half(rgb))
         else:
-            size = 2 * out.shape[1], out.shape[0]
-            out.copy_(compose.words(*compose.painted(rgb, under, size, style, knobs.mix, knobs.light, larger)))
+            compose.paint(rgb, under, out, style, knobs.mix, knobs.light, larger)
 
     return before, after
 

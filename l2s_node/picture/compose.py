@@ -77,26 +77,13 @@ def paint(
     light: Scalar,
     larger: tuple[Matrices, Matrices] | None = None,
 ) -> None:
-    """Fill `out` ``(h, 2w)`` uint8 UYVY with what `painted` makes, whose arguments these are."""
-    pack(*painted(rgb, dry, (out.shape[1] // 2, out.shape[0]), style, mix, light, larger), out)
+    """Fill `out` ``(h, w / 2)``, `words` of UYVY, from `rgb` ``(3, h', w')`` in 0…1 and `dry` ``(h, 2w)`` uint8 UYVY.
 
-
-def painted(
-    rgb: Tensor,
-    dry: Tensor | None,
-    size: tuple[int, int],
-    style: Style,
-    mix: Scalar,
-    light: Scalar,
-    larger: tuple[Matrices, Matrices] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """(luma ``(1, h, w)``, chroma ``(2, h, w / 2)``) in 0…255, of `rgb` ``(3, h', w')`` in 0…1 and `dry`.
-
-    `size` is (width, height). `dry` is the same region of the input at that size, ``(h, 2w)`` uint8 UYVY, needed where
-    ``style.needs_dry``; `mix` 0…1 lays the picture over it, `light` 0…1 takes everything towards black. `larger` has
-    `enlarging` of luma and of chroma, for a GPU that multiplies matrices faster than it interpolates.
+    `dry` is the same region of the input at the output's size, needed where ``style.needs_dry``; `mix` 0…1 lays the
+    picture over it, `light` 0…1 takes everything towards black. `larger` has `enlarging` of luma and of chroma, for
+    a GPU that multiplies matrices faster than it interpolates.
     """
-    width, height = size
+    height, width = out.shape[0], 2 * out.shape[1]
     yuv = rgb_to_yuv(rgb.clamp(0, 1), style.standard)
     if larger is None:
         luma = enlarge(yuv[:1], (height, width), style.upscale)
@@ -116,7 +103,7 @@ def painted(
             chroma = torch.cat([dry_chroma[..., :half], chroma[..., half:]], -1)
     if style.faded:
         luma, chroma = (luma - 16) * light + 16, (chroma - 128) * light + 128
-    return luma, chroma
+    out.copy_(words(luma, chroma))
 
 
 def paint_rgb(rgb: Tensor, dry: Tensor | None, out: Tensor, style: Style, mix: Scalar, light: Scalar) -> None:
@@ -144,7 +131,7 @@ def paint_rgb(rgb: Tensor, dry: Tensor | None, out: Tensor, style: Style, mix: S
 def pack_rgb(rgb: Tensor, out: Tensor, standard: str) -> None:
     """``(3, h, w)`` RGB in 0…1 into `out` ``(h, 2w)`` uint8 UYVY; two neighbours share the mean of their colour."""
     yuv = rgb_to_yuv(rgb, standard)
-    pack(yuv[:1], yuv[1:].unflatten(-1, (-1, 2)).mean(-1), out)
+    out.view(torch.int32).copy_(words(yuv[:1], yuv[1:].unflatten(-1, (-1, 2)).mean(-1)))
 
 
 def unpack_rgb(uyvy: Tensor, standard: str) -> Tensor:
@@ -173,13 +160,11 @@ def multiply(planes: Tensor, matrices: Matrices) -> Tensor:
     return rows @ (planes.half() @ columns.T)
 
 
-def pack(luma: Tensor, chroma: Tensor, out: Tensor) -> None:
-    """(``(1, h, w)``, ``(2, h, w/2)``) float into `out` ``(h, 2w)`` uint8 as U Y V Y."""
-    out.view(torch.int32).copy_(words(luma, chroma))
-
-
 def words(luma: Tensor, chroma: Tensor) -> Tensor:
-    """The bytes of `pack` by fours, U lowest, ``(h, w / 2)`` int32: a GPU writes them in half the time of bytes."""
+    """(``(1, h, w)``, ``(2, h, w/2)``) in 0…255 to U Y V Y, ``(h, w / 2)`` int32 with U lowest.
+
+    A GPU writes bytes by fours in half the time.
+    """
     luma, chroma = (each.round().clamp(0, 255).int() for each in (luma, chroma))
     return chroma[0] | luma[0, :, 0::2] << 8 | chroma[1] << 16 | luma[0, :, 1::2] << 24
 

@@ -44,7 +44,7 @@ def wanted(rgb: torch.Tensor, dry: np.ndarray | None, size: tuple[int, int], sty
 
 def defined(rgb: torch.Tensor, dry: np.ndarray | None, size: tuple[int, int], style: Style, mix: float, light: float):
     out = torch.zeros(size[1], 2 * size[0], dtype=torch.uint8)
-    compose.paint(rgb, None if dry is None else torch.from_numpy(dry), out, style, mix, light)
+    compose.paint(rgb, None if dry is None else torch.from_numpy(dry), out.view(torch.int32), style, mix, light)
     return out.numpy()
 
 

@@ -159,7 +159,7 @@ def test_rgb_is_what_uyvy_is_with_all_of_its_colour() -> None:
         compose.pack_rgb(dry, packed, style.standard)
         made, bytes_ = torch.empty(3, 36, 64, dtype=torch.uint8), torch.empty_like(packed)
         compose.paint_rgb(rgb, dry, made, style, 0.6, 0.8)
-        compose.paint(rgb, packed, bytes_, style, 0.6, 0.8)
+        compose.paint(rgb, packed, bytes_.view(torch.int32), style, 0.6, 0.8)
         compose.pack_rgb(made.float() / 255, packed, style.standard)
         assert apart(packed.numpy(), bytes_.numpy()) <= 4, style
 
