@@ -18,7 +18,7 @@ from l2s_node.train.group import Group, join
 from l2s_node.train.settings import choose_device
 
 STEPS = 100
-"""All processes must take as many."""
+"""All processes must take as many; three is the least."""
 
 
 def main(size: str, batch: int, steps: int = STEPS) -> None:
