@@ -88,11 +88,11 @@ def steps(
 
 def _stepping(pipeline: Pipeline, size: tuple[int, int]) -> Callable[[], object]:
     frames = [table_like(size, seed) for seed in range(3)]
-    count = 0
+    params, count = Params(), 0
 
     def step() -> None:
         nonlocal count
         count += 1
-        pipeline.step(frames[count % 3], Params(), count / 30)
+        pipeline.step(frames[count % 3], params, count / 30)
 
     return step

@@ -30,8 +30,8 @@ from l2s_node.pipeline import Plan, Player, detail_matrices
 log = logging.getLogger(__name__)
 
 NUMBERS = operator.attrgetter(*KNOB_FIELDS)
-REST = (*NUMBERS(Knobs()), 1.0, 0.0, 0.0, 0.0)
-"""Numbers to warm up with."""
+REST = (1.0, 0.0, 0.0, 0.0, *NUMBERS(Knobs()))
+"""Numbers to warm up with: weights of the seed fields, knobs."""
 Matrices = tuple[Tensor, Tensor]
 Before = Callable[[Tensor, Matrices, Matrices, Tensor, Memory], Tensor]
 """(source, rows and columns, those of the detail, numbers, memory) to what the generator is given."""
@@ -89,7 +89,12 @@ def steps(plan: Plan) -> Steps:
 
 
 def _knobs(numbers: Tensor) -> Knobs:
-    return Knobs(*numbers[: len(KNOB_FIELDS)].unbind())
+    return Knobs(*numbers[SEEDS:].unbind())
+
+
+FEWER: inductor.Options = {"realize_reads_threshold": 8}
+"""What several of these steps read is made by each of them, and not by a kernel of its own: composing in three instead
+of five, at most six instead of ten. Far above that the compiler takes minutes, and inlines too much."""
 
 
 def fused(plan: Plan, backend: str = "inductor", options: inductor.Options | None = None) -> Steps:
@@ -126,7 +131,7 @@ class Fusing:
             return known
 
         def tried(options: inductor.Options) -> Steps:
-            made = fused(plan, options=options)
+            made = fused(plan, options={**options, **FEWER} if options else options)
             run(made)
             return made
 
@@ -188,8 +193,6 @@ class Program:
         self.plan, self.players, self.memory = plan, players, memory
         self._device = device
         self._fences = [each.fence for each in players if each.fence is not None]
-        with torch.inference_mode(False):  # as an engine's own are, for which its step was compiled
-            self.seeds = torch.zeros(SEEDS, device=device)
         geometry = plan.geometry
         width, height = geometry.place[2:]
         self.source = Upload(_source_shape(plan), device)
@@ -204,7 +207,9 @@ class Program:
         self.out = self._made if plan.drawn else self._made.view(torch.uint8)
         self._here = torch.tensor(REST).pin_memory()
         self._written = self._here.numpy()
-        self._numbers = torch.tensor(REST, device=device)
+        with torch.inference_mode(False):  # as an engine's own seeds are, for which its step was compiled
+            self._numbers = torch.tensor(REST, device=device)
+            self.seeds = self._numbers[:SEEDS]
         into = geometry.into
         # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
         self._taking = (
@@ -311,7 +316,6 @@ class Program:
     def _read(self) -> None:
         """Fetch the numbers of a frame."""
         self._numbers.copy_(self._here, non_blocking=True)
-        self.seeds.copy_(self._numbers[-SEEDS:])
 
     def _take(self, made: Steps, memory: Memory, out: Tensor) -> None:
         x = self._begun(made, memory)
@@ -352,7 +356,7 @@ class Program:
         if cells != self._cells:
             self._cells = cells
             _refill(self._detail, detail_products(self.plan.canvas, cells, self._device))
-        self._written[:] = (*NUMBERS(knobs), *seeds)
+        self._written[:] = (*seeds, *NUMBERS(knobs))
         self._graphs = self._latest  # here, where no frame is on its way: former graphs go
 
     @property

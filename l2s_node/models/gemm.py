@@ -6,20 +6,26 @@ same sums are split by weights as well, and what is added up afterwards is one f
 H100 that took the classic large at 256² from 0.29 to 0.20 ms. Ordinary convolutions with as few pixels are products by
 taps. (All of them that way took it back to 0.23.)
 
+What is left are many short kernels, so that every one less counts: a layer should be a product and one kernel that adds
+its parts up, shuffles, activates and pads for the next (`engines.inductor.QUICK` lets the compiler do that).
+
 The sums are the same; in half precision the parts of a pixel (4 of a transposed convolution, otherwise one a tap or a
 row of taps) are rounded before they are added.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from l2s_node.models.pix2pix import ToPixels
+from l2s_node.models.pix2pix import Stem, ToPixels
 
 FEW = 2**20
-"""Numbers that `Gather` may have between its two steps, above which the convolution is faster; and weights."""
+"""Numbers that `Taps` or `Gather` may have between its steps, above which the convolution is faster; and weights."""
 ALIGNED = 8
 """Channels in steps of which a GPU's convolution reads half floats; what lies between is padded, once instead of in
 every call."""
@@ -28,7 +34,7 @@ every call."""
 def as_products(net: nn.Module, x: Tensor) -> nn.Module:
     """`net`, for inputs like `x` from now on, with its convolutions replaced in place; the same but for rounding.
 
-    Transposed ones (4/s2, padding 1) become `Scatter`, others `Gather` or `Aligned`.
+    Transposed ones (4/s2, padding 1) become `Scatter`, others `Taps`, `Gather` or `Aligned`.
     """
     seen: dict[nn.Module, Tensor] = {}
 
@@ -50,8 +56,10 @@ def _replace(net: nn.Module, seen: dict[nn.Module, Tensor]) -> None:
         if isinstance(child, nn.ConvTranspose2d):
             if scatters(child):
                 setattr(net, name, Scatter(child, *seen[child].shape[2:]))
+        elif isinstance(child, Stem):
+            setattr(net, name, Summed(child))
         elif isinstance(child, ToPixels):
-            setattr(net, name, nn.Sequential(_product(child, seen[child]), nn.PixelShuffle(2)))
+            setattr(net, name, Shuffled(child, seen[child]))
         elif isinstance(child, nn.Conv2d):
             setattr(net, name, _product(child, seen[child]))
         else:
@@ -59,10 +67,14 @@ def _replace(net: nn.Module, seen: dict[nn.Module, Tensor]) -> None:
 
 
 def _product(conv: nn.Conv2d, x: Tensor) -> nn.Module:
-    """`Gather` where that is the faster one, else `Aligned`."""
-    taps, pixels = conv.weight[0, 0].numel(), x.shape[0] * x.shape[2] * x.shape[3] // conv.stride[0] ** 2
-    small = taps * pixels * max(conv.in_channels, conv.out_channels) < FEW
-    return Gather(conv) if small and conv.in_channels % ALIGNED == 0 else Aligned(conv)
+    """`Taps`, `Gather` or `Aligned`, whichever is fastest for inputs like `x`."""
+    taps, pixels = conv.weight[0, 0].numel(), x.shape[0] * x.shape[2] * x.shape[3]
+    if conv.in_channels % ALIGNED or conv.out_channels % ALIGNED:
+        return Aligned(conv)
+    if taps * pixels * conv.out_channels < FEW:
+        return Taps(conv)
+    made = pixels // conv.stride[0] ** 2
+    return Gather(conv) if taps * made * max(conv.in_channels, conv.out_channels) < FEW else Aligned(conv)
 
 
 def scatters(conv: nn.ConvTranspose2d) -> bool:
@@ -82,9 +94,38 @@ class Aligned(nn.Module):
         self.bias = None if conv.bias is None else _fixed(F.pad(conv.bias.detach(), (0, outputs)))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (1, 1, 1, 1), mode=self.border)
+        x = self.border(x)
         x = F.pad(x, (0, 0, 0, 0, 0, self.inputs)) if self.inputs else x
         return F.conv2d(x, self.weight, self.bias, self.stride)[:, : self.outputs]
+
+
+class Taps(nn.Module):
+    """`conv` (padding 1, ungrouped): each pixel times all taps by one product, then a pixel's share is added up.
+
+    Without `Gather`'s copy of the inputs, but with parts of pixels that a stride passes over.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.side, self.stride, self.border = conv.kernel_size[0], conv.stride[0], _border(conv)
+        weight = conv.weight.detach().permute(1, 2, 3, 0)
+        self.weight = _fixed(weight.flatten(1).contiguous())  # (in, taps · out)
+        self.bias = None if conv.bias is None else _fixed(conv.bias.detach().view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        parts = (x.permute(0, 2, 3, 1).reshape(n * h * w, c) @ self.weight).view(n, h, w, -1).permute(0, 3, 1, 2)
+        parts = self.border(parts).unflatten(1, (self.side, self.side, -1))
+        down, across = (self._reach(each) for each in (h, w))
+        y = torch.zeros((), dtype=x.dtype, device=x.device) if self.bias is None else self.bias
+        for i in range(self.side):
+            for j in range(self.side):
+                y = y + parts[:, i, j, :, i : i + down : self.stride, j : j + across : self.stride]
+        return y
+
+    def _reach(self, size: int) -> int:
+        """From the first to the last pixel, both included, on which one tap lies."""
+        return (size + 2 - self.side) // self.stride * self.stride + 1
 
 
 class Gather(nn.Module):
@@ -104,12 +145,42 @@ class Gather(nn.Module):
         self.bias = None if conv.bias is None else _fixed(conv.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (1, 1, 1, 1), mode=self.border)
+        x = self.border(x)
         seen = x.unfold(2, self.side, self.stride).unfold(3, self.side, self.stride)  # (n, c, h, w, side, side)
         n, _, h, w = seen.shape[:4]
         y = torch.bmm(seen.permute(self.order).reshape(self.parts, n * h * w, -1), self.weight).sum(0)
         y = y if self.bias is None else y + self.bias
         return y.view(n, h, w, -1).permute(0, 3, 1, 2)
+
+
+class Shuffled(nn.Module):
+    """A `ToPixels` for inputs like `x`, whose product has the channels of each sub-pixel side by side, as they stay."""
+
+    def __init__(self, conv: ToPixels, x: Tensor) -> None:
+        super().__init__()
+        apart = copy.copy(conv)
+        apart._parameters = {name: _apart(value) for name, value in conv._parameters.items()}
+        self.conv = _product(apart, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x).permute(0, 2, 3, 1)
+        y = y.unflatten(3, (2, 2, -1)).transpose(2, 3)  # (n, h, 2, w, 2, c)
+        return y.flatten(1, 2).flatten(2, 3).permute(0, 3, 1, 2)
+
+
+class Summed(nn.Module):
+    """A `Stem`, with sums for its second and third pool and for the joining: one kernel, where those are three."""
+
+    def __init__(self, stem: Stem) -> None:
+        super().__init__()
+        self.conv = Aligned(stem)
+
+    def forward(self, x: Tensor, field: Tensor) -> Tensor:
+        x = _replicated(F.avg_pool2d(x, 4))
+        x = (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
+        x = (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4
+        y: Tensor = self.conv(F.pad(x, (0, 0, 0, 0, 0, 1)) + F.pad(field, (0, 0, 0, 0, 1, 0)))
+        return y
 
 
 class Scatter(nn.Module):
@@ -151,10 +222,29 @@ def _parts(side: int, device: torch.device) -> Tensor:
     return torch.stack([kept, taps, (kept == whose).long()], 1)
 
 
-def _border(conv: nn.Conv2d) -> str:
-    """How `F.pad` pads as `conv` does."""
+def _apart(value: nn.Parameter | None) -> nn.Parameter | None:
+    """The four sub-pixels of each channel, which lie next to each other, as the channels of each sub-pixel."""
+    return None if value is None else _fixed(value.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1))
+
+
+def _border(conv: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+    """How `conv` pads."""
     assert conv.padding == (1, 1) and conv.groups == 1 and conv.dilation == (1, 1)
-    return "replicate" if conv.padding_mode == "replicate" else "constant"
+    return _replicated if conv.padding_mode == "replicate" else _zeroed
+
+
+def _zeroed(x: Tensor) -> Tensor:
+    return F.pad(x, (1, 1, 1, 1))
+
+
+def _replicated(x: Tensor) -> Tensor:
+    """``(n, c, h, w)`` with its border repeated once.
+
+    `F.pad` clamps at 0, on which torch 2.13's compiler fails as soon as a pixel shuffle is in the index ("vr must not
+    be None": its `ShapeEnv.simplify` asks for ranges that it wasn't given, wherever something is clamped at 0 or 1).
+    """
+    rows, columns = ((torch.arange(size + 2, device=x.device) + 1).clamp(2, size + 1) - 2 for size in x.shape[2:])
+    return x[:, :, rows[:, None], columns]
 
 
 def _fixed(weight: Tensor) -> nn.Parameter:

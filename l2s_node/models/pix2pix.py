@@ -290,6 +290,13 @@ def shuffle_channels_last(x: Tensor) -> Tensor:
     return x.reshape(n, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
 
 
+class Stem(Conv):
+    """conv 3 over the input at a quarter of its size (`calmed`) and a map of the seed field of that size."""
+
+    def forward(self, x: Tensor, field: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(torch.cat([calmed(x), field.to(x.dtype)], 1))
+
+
 class SubpixelDown(nn.Module):
     """conv 4/s2 → norm → LeakyReLU 0.2."""
 
@@ -346,7 +353,7 @@ class Subpixel(Dreaming):
         self.channels = tuple(channels)
         depth = len(self.channels)
         rising = self.channels[::-1]
-        self.stem = Conv(inputs + 1, self.channels[1])
+        self.stem = Stem(inputs + 1, self.channels[1])
         self.downs = nn.ModuleList(SubpixelDown(a, b) for a, b in pairwise(self.channels[1:]))
         self.blocks = nn.ModuleList(
             SubpixelBlock(width) if depth - index > DEEP else nn.Identity() for index, width in enumerate(rising)
@@ -360,7 +367,7 @@ class Subpixel(Dreaming):
 
     def forward(self, x: Tensor, fields: Sequence[Tensor] | None = None, seeds: Tensor | None = None) -> Tensor:
         fields = self.field(x.shape[0], seeds) if fields is None else fields
-        x = F.leaky_relu(self.stem(torch.cat([calmed(x), fields[0].to(x.dtype)], 1)), 0.2)
+        x = F.leaky_relu(self.stem(x, fields[0]), 0.2)
         skips = []
         for down in self.downs:
             skips.append(x)

@@ -64,10 +64,17 @@ def from_bytes(standard: str, device: torch.device = CPU) -> tuple[Tensor, Tenso
 
 def rgb_to_yuv(rgb: Tensor, standard: str) -> Tensor:
     """``(3, h, w)`` RGB 0…1 to ``(3, h, w)`` float Y'CbCr in byte scale."""
-    if torch.compiler.is_compiling():
-        return torch.stack([_sum(row, rgb) + at for row, at in zip(_forth(standard), OFFSET, strict=True)])
     matrix, offset = to_bytes(standard, rgb.device)
     return (matrix @ rgb.flatten(1)).view_as(rgb) + offset
+
+
+def luma_and_chroma(rgb: Tensor, standard: str) -> tuple[Tensor, Tensor]:
+    """`rgb_to_yuv` in two: ``(1, h, w)`` and ``(2, h, w)``."""
+    if torch.compiler.is_compiling():
+        luma, *chroma = (_sum(row, rgb) + at for row, at in zip(_forth(standard), OFFSET, strict=True))
+        return luma[None], torch.stack(chroma)
+    yuv = rgb_to_yuv(rgb, standard)
+    return yuv[:1], yuv[1:]
 
 
 def yuv_to_rgb(yuv: Tensor, standard: str) -> Tensor:

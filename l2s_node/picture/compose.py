@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from l2s_node.picture.colour import rgb_to_yuv, yuv_to_rgb
+from l2s_node.picture.colour import luma_and_chroma, yuv_to_rgb
 from l2s_node.picture.condition import Scalar, luma_of
 
 Matrices = tuple[Tensor, Tensor]
@@ -84,12 +84,12 @@ def paint(
     a GPU that multiplies matrices faster than it interpolates.
     """
     height, width = out.shape[0], 2 * out.shape[1]
-    yuv = rgb_to_yuv(rgb.clamp(0, 1), style.standard)
+    luma, chroma = luma_and_chroma(rgb.clamp(0, 1), style.standard)
     if larger is None:
-        luma = enlarge(yuv[:1], (height, width), style.upscale)
-        chroma = enlarge(yuv[1:], (height, width // 2), "bilinear")
+        luma = enlarge(luma, (height, width), style.upscale)
+        chroma = enlarge(chroma, (height, width // 2), "bilinear")
     else:
-        luma, chroma = multiply(yuv[:1], larger[0]), multiply(yuv[1:], larger[1])
+        luma, chroma = multiply(luma, larger[0]), multiply(chroma, larger[1])
     luma = luma.clamp(0, 255)  # bicubic overshoots
     if dry is not None and style.needs_dry:
         dry_luma, dry_chroma = unpack(dry)
@@ -109,14 +109,14 @@ def paint(
 def paint_rgb(rgb: Tensor, dry: Tensor | None, out: Tensor, style: Style, mix: Scalar, light: Scalar) -> None:
     """`paint` for who takes RGB, with all of its colour: `out` ``(3, h, w)`` uint8, `dry` the same in 0…1 float."""
     height, width = out.shape[1:]
-    yuv = rgb_to_yuv(rgb.clamp(0, 1), style.standard)
-    luma = enlarge(yuv[:1], (height, width), style.upscale).clamp(0, 255)
-    chroma = enlarge(yuv[1:], (height, width), "bilinear")
+    luma, chroma = luma_and_chroma(rgb.clamp(0, 1), style.standard)
+    luma = enlarge(luma, (height, width), style.upscale).clamp(0, 255)
+    chroma = enlarge(chroma, (height, width), "bilinear")
     made = yuv_to_rgb(torch.cat([luma, chroma]), style.standard)
     if dry is not None and style.mixed:
         if style.blend == "luma":
-            below = rgb_to_yuv(dry, style.standard)
-            made = yuv_to_rgb(torch.cat([below[:1], chroma]), style.standard)
+            below, _ = luma_and_chroma(dry, style.standard)
+            made = yuv_to_rgb(torch.cat([below, chroma]), style.standard)
         elif style.blend != "normal":
             made = blend(style.blend, dry, made)
         made = dry + (made - dry) * mix
@@ -130,8 +130,8 @@ def paint_rgb(rgb: Tensor, dry: Tensor | None, out: Tensor, style: Style, mix: S
 
 def pack_rgb(rgb: Tensor, out: Tensor, standard: str) -> None:
     """``(3, h, w)`` RGB in 0…1 into `out` ``(h, 2w)`` uint8 UYVY; two neighbours share the mean of their colour."""
-    yuv = rgb_to_yuv(rgb, standard)
-    out.view(torch.int32).copy_(words(yuv[:1], yuv[1:].unflatten(-1, (-1, 2)).mean(-1)))
+    luma, chroma = luma_and_chroma(rgb, standard)
+    out.view(torch.int32).copy_(words(luma, chroma.unflatten(-1, (-1, 2)).mean(-1)))
 
 
 def unpack_rgb(uyvy: Tensor, standard: str) -> Tensor:
@@ -182,8 +182,8 @@ def over(dry_luma: Tensor, dry_chroma: Tensor, luma: Tensor, chroma: Tensor, sty
         return dry_luma, chroma
     below = yuv_to_rgb(torch.cat([dry_luma, dry_chroma.repeat_interleave(2, -1)]), style.standard)
     above = yuv_to_rgb(torch.cat([luma, chroma.repeat_interleave(2, -1)]), style.standard)
-    yuv = rgb_to_yuv(blend(style.blend, below, above), style.standard)
-    return yuv[:1], yuv[1:].unflatten(-1, (-1, 2)).mean(-1)
+    luma, chroma = luma_and_chroma(blend(style.blend, below, above), style.standard)
+    return luma, chroma.unflatten(-1, (-1, 2)).mean(-1)
 
 
 def blend(mode: str, below: Tensor, above: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ import torch
 from pictures import knobs, noise, tint
 
 from l2s_node.cuda.graph import Preparer
-from l2s_node.cuda.program import NUMBERS, Steps, detail_products, fused, steps
+from l2s_node.cuda.program import FEWER, NUMBERS, REST, Steps, detail_products, fused, steps
 from l2s_node.frame import PixelFormat
 from l2s_node.models.capture import attempted
+from l2s_node.models.engines.inductor import QUICK
+from l2s_node.models.pix2pix import SEEDS
 from l2s_node.params import BLENDS
 from l2s_node.picture import compose, sample, way
 from l2s_node.picture.way import Memory
@@ -49,7 +51,7 @@ def played(made: Steps, plan: Plan, values: dict[str, Any], frames: int = 3) -> 
     for i in range(frames):
         source = torch.from_numpy(noise(PixelFormat.UYVY, SIZE, seed=i, smooth=4).planes[0])
         now = way.knobs_for(params, memory.since(i / 30), 1.0)
-        numbers = torch.tensor((*NUMBERS(now), 1.0, 0.0, 0.0, 0.0))
+        numbers = torch.tensor((*REST[:SEEDS], *NUMBERS(now)))
         x = made[0](source, (rows, columns), (detail_rows, detail_columns), numbers, memory)
         picture = x if plan.route.conditioned else tint(x)
         made[1](picture, None, numbers, memory, source if plan.style.needs_dry else None, larger, out)
@@ -89,6 +91,17 @@ def test_compiled_whole_they_show_the_same(values: dict[str, Any]) -> None:
     plan = planned(values)
     with torch.inference_mode():
         assert apart(played(fused(plan, "aot_eager"), plan, values), played(steps(plan), plan, values)) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within torch
+@pytest.mark.parametrize("values", [{}, {"mix": 0.5, "blend": "overlay", "show": "split", "feedback": 0.5}], ids=str)
+def test_in_as_few_kernels_as_on_a_gpu_they_show_the_same(values: dict[str, Any]) -> None:
+    """By inductor's own hand, for a CPU; the memory is read before it is written over, whichever step makes it."""
+    plan = planned(values)
+    with torch.inference_mode():
+        made = fused(plan, options={**QUICK, **FEWER})
+        assert apart(played(made, plan, values), played(steps(plan), plan, values)) <= 1
 
 
 def test_a_knob_that_is_turned_compiles_nothing() -> None:
