@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from l2s_node.config import RunConfig, worlds_folders
+from l2s_node.cuda.chorus import seats
 from l2s_node.errors import ConfigError, EngineError
-from l2s_node.loader import canvas_of, check, draw_field, find, prepare
+from l2s_node.loader import SLOW, batches, canvas_of, check, draw_field, find, prepare
 from l2s_node.models import engines, store, trial
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
@@ -25,7 +26,9 @@ COMPARED = 96
 """Pictures that tell how near 8 bits are to float32; their inputs are not those that the ranges were found by."""
 
 
-def build(names: Sequence[str], size: str | None, config: RunConfig, say: Callable[[str], None]) -> None:
+def build(
+    names: Sequence[str], size: str | None, config: RunConfig, say: Callable[[str], None], channels: int = 1
+) -> None:
     """Build and keep the engines of worlds, and say a line of each.
 
     Args:
@@ -33,6 +36,7 @@ def build(names: Sequence[str], size: str | None, config: RunConfig, say: Callab
         size: one of `SIZES`, or None.
         config: device, engine, precision and canvas as in a show; `output_size` is that of the pictures that come in.
         say: gets the lines.
+        channels: what so many of a show play in one launch is built as well, where that can be.
 
     Raises:
         ModelError: a world isn't there or can't play.
@@ -48,7 +52,7 @@ def build(names: Sequence[str], size: str | None, config: RunConfig, say: Callab
         card = store.read_card(path)
         check(card)
         canvas = canvas_of(card, config, config.output_size, device)
-        for line in _World(path, card, canvas, device).built(config.engine, config.precision):
+        for line in _World(path, card, canvas, device, seats(channels)).built(config.engine, config.precision):
             say(line)
 
 
@@ -63,12 +67,15 @@ def _files(name: str, size: str | None) -> list[Path]:
 
 
 class _World:
-    """One world on one canvas."""
+    """One world on one canvas, for one channel and, where that can be, for several at once."""
 
-    def __init__(self, path: Path, card: ModelCard, canvas: tuple[int, int], device: torch.device) -> None:
+    def __init__(
+        self, path: Path, card: ModelCard, canvas: tuple[int, int], device: torch.device, several: int
+    ) -> None:
         self._generator, self._card = store.load(path)[0], card
         draw_field(self._generator, card, canvas)
         self._shape: Shape = (1, 1, canvas[1], canvas[0])
+        self._several = several
         self._device = device
         self._store = Prebuilt(building=True, examples=examples)
         self._called = f"{card.name}/{card.size} {canvas[0]}x{canvas[1]}"
@@ -93,22 +100,37 @@ class _World:
                 raise EngineError(f"no engine can play {self._called}: {'; '.join(failures)}")
             if len(made) > 1:
                 yield self._compared(made)
+            yield from self._for_several(list(made.values()))
         finally:
             for ready in made.values():
                 ready.close()
 
-    def _engine(self, name: str, precision: str) -> tuple[Engine, str]:
-        start = time.perf_counter()
-        engine, _ = engines.build(name, self._generator, self._card, self._shape, self._device, precision, self._store)
+    def _for_several(self, made: list[Engine]) -> Iterator[str]:
+        """The lines of what channels play together; an engine that builds at once is built when it is wanted."""
+        if self._several == 1:
+            return
+        fit = [each for each in made if batches(each.name, self._device, self._card) and each.name in SLOW]
+        if not fit:
+            yield f"{self._called}: nothing more for several channels, which play it one by one here"
+        for each in fit:
+            engine, line = self._engine(each.name, each.precision, self._several)
+            engine.close()
+            yield line
+
+    def _engine(self, name: str, precision: str, count: int = 1) -> tuple[Engine, str]:
+        """(engine, its line) for `count` pictures at once."""
+        start, shape = time.perf_counter(), (count, *self._shape[1:])
+        engine, _ = engines.build(name, self._generator, self._card, shape, self._device, precision, self._store)
         took = time.perf_counter() - start
-        slot = engines.slot(engine.name, self._card, self._shape, self._device, self._store)
+        slot = engines.slot(engine.name, self._card, shape, self._device, self._store)
         if READY in engine.reason:
             end = f"is kept already, taken in {took:.2f} s"
         else:
             why = engine.reason.partition(NOT_KEPT)[2]
             nothing = f"; {NOT_KEPT}{why}" if why else "; there is nothing to keep"
             end = f"built in {took:.2f} s" + (", kept" if slot.has(engine.precision) else nothing)
-        return engine, f"{self._called} {engine.name} {engine.precision}: {end}"
+        called = self._called if count == 1 else f"{self._called}, {count} channels at once,"
+        return engine, f"{called} {engine.name} {engine.precision}: {end}"
 
     def _compared(self, made: dict[str, Engine]) -> str:
         found = trial.measure(made, torch.zeros(self._shape, device=self._device))

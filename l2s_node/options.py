@@ -174,6 +174,7 @@ def _add_build(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument("--precision", choices=PRECISIONS, help="only in this one (auto: each engine's own, and int8)")
     p.add_argument("--frame", default="1280x720", metavar="WxH", help="shape of the pictures that come in (1280x720)")
     p.add_argument("--canvas", metavar="auto|WxH", help="size that the world works on, as in the show (auto)")
+    p.add_argument("--channels", type=int, default=1, metavar="N", help="also for so many that play it at once (1)")
     p.add_argument("--device", choices=DEVICES, help="processor of the worlds (auto)")
     p.add_argument(
         "--looks", metavar="DIR", action="append", help="folder of more looks to compile; repeat for several"
@@ -299,6 +300,7 @@ examples:
   l2s build flowers                         before the show; then: l2s run --world flowers
   l2s build moss/small --frame 1024x768     for a camera that isn't 16:9
   l2s build flowers --engine openvino       only that one, without a comparison
+  l2s build flowers --channels 8            also as eight channels of a show play it at once, on an NVIDIA GPU
   l2s build flowers --precision int8        in 8 bits, for processors (pip install nncf)
 """
 BENCH_EXAMPLES = """\

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from l2s_node import loader, texture
+from l2s_node import build, loader, texture
 from l2s_node.cli import main
 from l2s_node.config import RunConfig
+from l2s_node.cuda.chorus import seats
 from l2s_node.errors import EngineError
 from l2s_node.models import engines, quantise, store, trial
 from l2s_node.models.card import ModelCard
@@ -198,6 +199,29 @@ def test_how_near_pictures_are_is_told_in_decibels() -> None:
     plain = lambda x: x.clone()  # noqa: E731
     assert trial.decibels(plain, plain, inputs) == 100
     assert trial.decibels(lambda x: x + 0.02, plain, inputs) == pytest.approx(40, abs=1e-3)
+
+
+def test_what_channels_play_together_is_built_too_and_taken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For an NVIDIA GPU's engine; here OpenVINO stands for one, which takes batches as well."""
+    alone = lines(capsys, "tiny", "--channels", "6", "--engine", "openvino")
+    assert len(alone) == 3 and "tiny/small 320x192: nothing more for several channels" in alone[2]
+    monkeypatch.setattr(build, "SLOW", ("openvino",))
+    monkeypatch.setattr(build, "batches", lambda name, *_: name == "openvino")
+    said = lines(capsys, "tiny", "--channels", "6", "--engine", "openvino")
+    assert "is kept already" in said[1]
+    assert said[2].startswith("tiny/small 320x192, 4 channels at once, openvino") and said[2].endswith(", kept")
+    (one,) = loaded()
+    request = loader.Request("tiny", "small", FRAME)
+    several = loader.batched(request, (320, 192), one.player.play, 4)
+    assert READY in several.reason and several(torch.zeros(4, 1, 192, 320)).shape == (4, 3, 192, 320)
+    several.close()
+
+
+@pytest.mark.parametrize(("channels", "together"), [(0, 1), (1, 1), (2, 2), (3, 2), (8, 8), (15, 8), (64, 16)])
+def test_channels_fill_a_power_of_two(channels: int, together: int) -> None:
+    assert seats(channels) == together
 
 
 def test_8_bits_that_are_gone_leave_the_next_best(world: ModelCard, caplog: pytest.LogCaptureFixture) -> None:

@@ -34,9 +34,17 @@ from l2s_node.pipeline import Player
 log = logging.getLogger(__name__)
 
 MOST = 16
-"""Seats of a chorus. The network is built once for each world, for the largest power of two that its channels fill."""
+"""Seats of a chorus, at most."""
 PATIENCE = 2.0
 """Seconds in which no other channel takes up a world that several play, before it is built for so many."""
+
+
+def seats(channels: int) -> int:
+    """For how many pictures at once a world is built that so many channels play: the most of 2, 4, 8, … that they fill.
+
+    1 where they are too few. It is built once, so that a smaller number of them is not another build.
+    """
+    return min(1 << (max(channels, 1).bit_length() - 1), MOST)
 
 
 @dataclass(slots=True, eq=False)
@@ -260,7 +268,7 @@ class Choir:
         if singers < 2 or song.player.batched is None:
             song.asked = False
             return
-        count = min(1 << (singers.bit_length() - 1), MOST)
+        count = seats(singers)
         log.info("%s: %d channels play it, so it is built for %d at once", name, singers, count)
         engine: Engine | None = None
         try:
