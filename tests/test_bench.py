@@ -20,12 +20,13 @@ import torch
 import torch.nn.functional as F
 
 from l2s_node import bench, chart
-from l2s_node.bench import Row, Task, conclusions, peers, plot, train
+from l2s_node.bench import Row, Task, _raw, conclusions, peers, plot, train
 from l2s_node.bench._noise import FOREIGN, WIDEST, Listener, Noise
 from l2s_node.bench._row import in_turns, timed, timing
 from l2s_node.bench._worlds import random_world
 from l2s_node.cli import main
 from l2s_node.errors import EngineError
+from l2s_node.loader import draw_field
 from l2s_node.models.pix2pix import Classic
 from l2s_node.options import BENCHES
 
@@ -173,6 +174,20 @@ def test_the_page_is_given_the_networks_own_layers() -> None:
     assert at == len(numbers)
     assert float(ours.std()) > 0.1  # a picture that says something
     torch.testing.assert_close(made, ours, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["subpixel", "classic"])
+def test_a_runtime_alone_paints_the_same_picture(architecture: str) -> None:
+    generator, card = random_world(architecture, "small")
+    draw_field(generator, card, (256, 256))
+    x = torch.rand((1, 1, 256, 256)) * 2 - 1
+    with torch.inference_mode():
+        ours = generator(x).numpy()
+    ways = _raw.calls(generator, (1, 1, 256, 256), "float32")
+    if not ways:
+        pytest.skip("neither OpenVINO nor ONNX Runtime is here")
+    for name, call in ways.items():
+        np.testing.assert_allclose(call(x.numpy()), ours, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.slow

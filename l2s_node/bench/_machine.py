@@ -24,6 +24,7 @@ def facts(device: torch.device) -> dict[str, Any]:
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "held_to": os.environ.get("ONEDNN_MAX_CPU_ISA"),  # what oneDNN, and with it OpenVINO, may use of them
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "device": device.type,
@@ -40,10 +41,11 @@ def facts(device: torch.device) -> dict[str, Any]:
 def line(found: dict[str, Any]) -> str:
     """The same in one line."""
     gpu = f"{found['gpu']}, " if found["gpu"] else ""
+    held = f" held to {found['held_to']}" if found.get("held_to") else ""
     load = "" if found["load"] is None else f", load {found['load']:.1f}"
     packages = "".join(f", {name} {version}" for name, version in found["packages"].items() if name != "numpy")
     return (
-        f"{gpu}{found['processor']}, {found['cores']} cores{load}, {found['system']}, Python {found['python']}, "
+        f"{gpu}{found['processor']}{held}, {found['cores']} cores{load}, {found['system']}, Python {found['python']}, "
         f"torch {found['torch']}{packages}, l2s {found['l2s']}, {found['date']}"
     )
 

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import torch
 
-from l2s_node.bench._row import Row, Task, timed, timing
+from l2s_node.bench import _raw
+from l2s_node.bench._row import Row, Task, in_turns, timed, timing
 from l2s_node.bench._worlds import OURS, random_world
 from l2s_node.errors import EngineError
 from l2s_node.loader import draw_field
 from l2s_node.models import engines
+from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
 from l2s_node.models.engines.base import INT8
+from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import Prebuilt
 from l2s_node.params import SIZES
 from l2s_node.train.examples import examples
 
 METHOD = (
     "single calls of the generator, batch 1, from a tensor on the device to a finished tensor there; random weights; "
-    "against eager torch in float32, the network as it was trained; by the GPU's clock: calls in a row, without the "
-    "launch and the wait that a single call has, and that it shares with a frame's other steps"
+    "against eager torch in float32, the network as it was trained; on a CPU also in turns with the fastest runtime "
+    "that plays it alone, converted and called as its documentation does; by the GPU's clock: calls in a row, without "
+    "the launch and the wait that a single call has, and that it shares with a frame's other steps"
 )
 GOALS = {
     ("cuda", "classic", "large", 256): 0.20,
@@ -30,6 +36,8 @@ GOALS = {
     ("cuda", OURS, "large", 1024): 1.3,
 }
 """Milliseconds that the fastest engine should take at most, on one H100, by its clock."""
+RAW = 1.1
+"""Times what the fastest raw call of a runtime takes on a CPU, at most: ours also takes its input, a tensor."""
 ROW = 50
 """Calls in a row."""
 ALL = tuple((architecture, size, 256) for architecture in (OURS, "classic") for size in SIZES)
@@ -65,16 +73,37 @@ def _of(architecture: str, size: str, side: int, device: torch.device) -> Iterat
                 yield timing(f"{who}, {name} {precision}", times, "eager float32", eager)
             if by_gpu:
                 yield timing("the same, by the GPU's clock", by_gpu, goal=goal)
+    if device.type == "cpu":
+        yield from _beside_raw(who, architecture, size, x)
+
+
+def _beside_raw(who: str, architecture: str, size: str, x: torch.Tensor) -> Iterator[Row]:
+    """What "auto" takes beside the fastest runtime that plays the network alone, in turns."""
+    generator, card = _drawn(architecture, size, x)
+    engine, _ = engines.build("auto", generator, card, (1, 1, *x.shape[2:]), x.device)
+    given = x.numpy()
+    with closing(engine):
+        ways = _raw.calls(generator, (1, 1, *x.shape[2:]), engine.precision)
+        if not ways:
+            return
+        alone = {name: statistics.median(timed(partial(call, given), budget=1.0)) for name, call in ways.items()}
+        fastest = min(alone, key=lambda name: alone[name])
+        ours, raw = in_turns(partial(engine, x), partial(ways[fastest], given))
+        yield timing(
+            f"{who}, {engine.name} {engine.precision}, in turns with it",
+            ours,
+            fastest,
+            raw,
+            factor_goal=round(1 / RAW, 3),
+        )
 
 
 def _times(
     name: str, precision: str, architecture: str, size: str, x: torch.Tensor, by_gpu: list[float] | None = None
 ) -> list[float]:
     """Milliseconds of single pictures, by a GPU's clock `by_gpu`; none where the engine has no such precision here."""
-    generator, card = random_world(architecture, size)
+    generator, card = _drawn(architecture, size, x)
     height, width = x.shape[2:]
-    draw_field(generator, card, (width, height))
-    card = dataclasses.replace(card, hash="random")  # nothing is kept of it
     store = Prebuilt(examples=examples) if precision == INT8 else None
     try:
         engine, _ = engines.build(name, generator, card, (1, 1, height, width), x.device, precision, store)
@@ -85,6 +114,13 @@ def _times(
         if by_gpu is not None and x.device.type == "cuda":
             by_gpu += [_in_a_row(engine, x) for _ in range(21)]
         return times
+
+
+def _drawn(architecture: str, size: str, x: torch.Tensor) -> tuple[Generator, ModelCard]:
+    """A world of random weights for inputs like `x`, of which nothing is kept."""
+    generator, card = random_world(architecture, size)
+    draw_field(generator, card, (x.shape[3], x.shape[2]))
+    return generator, dataclasses.replace(card, hash="random")
 
 
 def _in_a_row(engine: Engine, x: torch.Tensor) -> float:
