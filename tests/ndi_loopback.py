@@ -65,7 +65,7 @@ class Process:
                 self.events.append(event)
         return self.events
 
-    def wait(self, like: Callable[[Event], Any], timeout: float = 15.0) -> Event:
+    def wait(self, like: Callable[[Event], Any], timeout: float = 30.0) -> Event:
         """The first event, from now on, that `like` likes.
 
         Raises:
@@ -84,7 +84,7 @@ class Process:
                 return event
         raise AssertionError(f"{self.popen.args}: nothing came within {timeout} s; last: {self.events[-10:]}")
 
-    def wait_counter(self, least: int, timeout: float = 15.0) -> Event:
+    def wait_counter(self, least: int, timeout: float = 30.0) -> Event:
         """The first picture whose counter is at least `least`."""
         return self.wait(lambda e: e.get("counter") is not None and e["counter"] >= least, timeout)
 

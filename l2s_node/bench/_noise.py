@@ -96,10 +96,6 @@ class Listener:
         ]
 
     def __enter__(self) -> Listener:
-        self._probe()  # the threads start
-        self._times.clear()
-        self._shares.clear()
-        self._gpu_times.clear()
         self._start = _spent()
         self.listen(BEFORE)
         return self
@@ -112,9 +108,13 @@ class Listener:
             pool.shutdown()
 
     def listen(self, times: int = BETWEEN) -> None:
-        """Time the fixed work so many times."""
+        """Time the fixed work so many times, once the threads of what was just measured have come to rest."""
+        self._probe()
         for _ in range(times):
-            self._probe()
+            seconds, share, gpu = self._probe()
+            self._times.append(seconds)
+            self._shares.append(share)
+            self._gpu_times += gpu
 
     def heard(self, elsewhere: float = 0.0) -> Noise:
         """After leaving: what was heard; `elsewhere` are seconds of processor time that were our own all the same."""
@@ -130,13 +130,12 @@ class Listener:
             None if gpu is None else round(float(gpu[1] / gpu[0]), 3),
         )
 
-    def _probe(self) -> None:
+    def _probe(self) -> tuple[float, float, list[float]]:
+        """(seconds, processor time by wall time, the GPU's seconds if there is one)."""
         start = time.perf_counter()
         shares = [work.result() for work in [pool.submit(_work) for pool in self._pools]]
-        self._times.append(time.perf_counter() - start)
-        self._shares.append(min(shares))
-        if self._gpu is not None:
-            self._gpu_times.append(self._gpu.seconds())
+        seconds = time.perf_counter() - start
+        return seconds, min(shares), [self._gpu.seconds()] if self._gpu is not None else []
 
 
 def _stay(nth: int) -> None:

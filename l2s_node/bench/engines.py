@@ -78,24 +78,24 @@ def _of(architecture: str, size: str, side: int, device: torch.device) -> Iterat
 
 
 def _beside_raw(who: str, architecture: str, size: str, x: torch.Tensor) -> Iterator[Row]:
-    """What "auto" takes beside the fastest runtime that plays the network alone, in turns."""
+    """What "auto" takes beside the fastest runtime that plays the network alone; both are gone before it is said."""
     generator, card = _drawn(architecture, size, x)
     engine, _ = engines.build("auto", generator, card, (1, 1, *x.shape[2:]), x.device)
-    given = x.numpy()
+    what = f"{who}, {engine.name} {engine.precision}, in turns with it"
     with closing(engine):
-        ways = _raw.calls(generator, (1, 1, *x.shape[2:]), engine.precision)
-        if not ways:
-            return
-        alone = {name: statistics.median(timed(partial(call, given), budget=1.0)) for name, call in ways.items()}
-        fastest = min(alone, key=lambda name: alone[name])
-        ours, raw = in_turns(partial(engine, x), partial(ways[fastest], given))
-        yield timing(
-            f"{who}, {engine.name} {engine.precision}, in turns with it",
-            ours,
-            fastest,
-            raw,
-            factor_goal=round(1 / RAW, 3),
-        )
+        fastest, ours, raw = _in_turns(engine, _raw.calls(generator, (1, 1, *x.shape[2:]), engine.precision), x)
+    if raw:
+        yield timing(what, ours, fastest, raw, factor_goal=round(1 / RAW, 2))
+
+
+def _in_turns(engine: Engine, ways: dict[str, _raw.Call], x: torch.Tensor) -> tuple[str, list[float], list[float]]:
+    """(which of `ways` is the fastest, milliseconds of `engine`, of that one); none where there is no way."""
+    given = x.numpy()
+    alone = {name: statistics.median(timed(partial(call, given), budget=1.0)) for name, call in ways.items()}
+    if not alone:
+        return "", [], []
+    fastest = min(alone, key=lambda name: alone[name])
+    return fastest, *in_turns(partial(engine, x), partial(ways[fastest], given))
 
 
 def _times(
