@@ -111,7 +111,7 @@ class _World:
             return
         fit = [each for each in made if batches(each.name, self._device, self._card) and each.name in SLOW]
         if not fit:
-            yield f"{self._called}: nothing more for several channels, which play it one by one here"
+            yield f"{self._called}: nothing more for several channels is kept here"
         for each in fit:
             engine, line = self._engine(each.name, each.precision, self._several)
             engine.close()

@@ -1,6 +1,6 @@
 """Raw: a network played by its runtime alone, as the runtime's own documentation does it: what our engines are held to.
 
-The network goes through the runtime's own converter, not through ours, and its seed field is fixed.
+The network goes through OpenVINO's own converter, not ours, or torch's exporter to ONNX; its seed field is fixed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 
 from l2s_node.machine import threads
 from l2s_node.models.engines import room
-from l2s_node.models.engines.base import Shape, prepared
+from l2s_node.models.engines.base import Shape, prepared, seeds_of
 from l2s_node.models.engines.onnxruntime import exported
+from l2s_node.models.engines.openvino import TYPES
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.unheard import unheard
 
@@ -42,7 +43,7 @@ def openvino(generator: Generator, shape: Shape, precision: str) -> Call:
     model.reshape(list(shape))
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+        "INFERENCE_PRECISION_HINT": TYPES[precision],
         "INFERENCE_NUM_THREADS": threads(),
     }
     request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
@@ -61,7 +62,8 @@ def onnxruntime(generator: Generator, shape: Shape) -> Call:
     options.intra_op_num_threads = threads()
     session = ort.InferenceSession(exported(generator, shape), options, providers=["CPUExecutionProvider"])
     first, *rest = session.get_inputs()
-    fixed = {each.name: np.eye(1, each.shape[0], dtype=np.float32)[0] for each in rest}
+    seeds = seeds_of(generator, torch.device("cpu"))
+    fixed = {each.name: seeds.numpy() for each in rest if seeds is not None}
 
     def call(x: np.ndarray) -> np.ndarray:
         made: np.ndarray = session.run(None, {first.name: x, **fixed})[0]

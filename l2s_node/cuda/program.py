@@ -92,7 +92,7 @@ def _knobs(numbers: Tensor) -> Knobs:
     return Knobs(*numbers[SEEDS:].unbind())
 
 
-FEWER: inductor.Options = {"realize_reads_threshold": 8}
+FEWER: inductor.Options = {**inductor.QUICK, "realize_reads_threshold": 8}
 """What several of these steps read is made by each of them, and not by a kernel of its own: composing in three instead
 of five, at most six instead of ten. Far above that the compiler takes minutes, and inlines too much."""
 
@@ -131,14 +131,14 @@ class Fusing:
             return known
 
         def tried(options: inductor.Options) -> Steps:
-            made = fused(plan, options={**options, **FEWER} if options else options)
+            made = fused(plan, options=options)
             run(made)
             return made
 
         reason = inductor.missing()
         if reason is None:
             try:
-                made = inductor.either(tried)
+                made = inductor.either(tried, FEWER)
             except inductor.FAULTS as err:
                 reason = inductor.first_line(err)
             else:

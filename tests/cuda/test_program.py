@@ -14,7 +14,6 @@ from l2s_node.cuda.graph import Preparer
 from l2s_node.cuda.program import FEWER, NUMBERS, REST, Steps, detail_products, fused, steps
 from l2s_node.frame import PixelFormat
 from l2s_node.models.capture import attempted
-from l2s_node.models.engines.inductor import QUICK
 from l2s_node.models.pix2pix import SEEDS
 from l2s_node.params import BLENDS
 from l2s_node.picture import compose, sample, way
@@ -100,7 +99,7 @@ def test_in_as_few_kernels_as_on_a_gpu_they_show_the_same(values: dict[str, Any]
     """By inductor's own hand, for a CPU; the memory is read before it is written over, whichever step makes it."""
     plan = planned(values)
     with torch.inference_mode():
-        made = fused(plan, options={**QUICK, **FEWER})
+        made = fused(plan, options=FEWER)
         assert apart(played(made, plan, values), played(steps(plan), plan, values)) <= 1
 
 

@@ -619,3 +619,14 @@ def test_torch_tensorrt_takes_what_it_is_given(version: str, tmp_path: Path) -> 
     assert "create_execution_context" in text
     if version in ("2.13.*", "2.14.*"):  # from 2.13 on it asks the engine for the names as well
         assert "get_tensor_name(" in text and "get_tensor_mode(" in text
+
+
+def test_inductor_says_why_it_goes_its_usual_ways(caplog: pytest.LogCaptureFixture) -> None:
+    def make(options: inductor.Options) -> str:
+        if options:
+            raise RuntimeError("vr must not be None\nand more")
+        return "made"
+
+    with caplog.at_level("INFO"):
+        assert inductor.either(make) == "made"
+    assert [each.getMessage().rpartition(": ")[2] for each in caplog.records] == ["vr must not be None"]

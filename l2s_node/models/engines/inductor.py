@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import shutil
 import tempfile
 import types
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,8 @@ from l2s_node.models.engines.base import NOT_KEPT, PRECISIONS, READY, Shape, pic
 from l2s_node.models.gemm import as_products
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Slot
+
+log = logging.getLogger(__name__)
 
 DEVICES = ("cuda",)
 PACKAGES: tuple[str, ...] = ("triton",)
@@ -82,10 +84,12 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
     return either(made)
 
 
-def either(make: Callable[[Options], Made]) -> Made:
-    """What `make` makes by inductor's quickest ways or, where these fail, by its usual ones."""
-    with suppress(*FAULTS, EngineError):
-        return make(QUICK)
+def either(make: Callable[[Options], Made], quick: Options = QUICK) -> Made:
+    """What `make` makes by inductor's `quick` ways or, where these fail, which is said, by its usual ones."""
+    try:
+        return make(quick)
+    except (*FAULTS, EngineError) as err:
+        log.info("inductor goes its usual ways, since the quick ones fail here: %s", first_line(err))
     return make({})
 
 

@@ -28,7 +28,8 @@ from l2s_node.models.unheard import unheard
 DEVICES = ("cpu",)
 PACKAGES: tuple[str, ...] = ("openvino",)
 
-_TYPES = {"float32": "f32", "bfloat16": "bf16"}
+TYPES = {"float32": "f32", "bfloat16": "bf16"}
+"""OpenVINO's names of precisions."""
 
 
 def missing() -> str | None:
@@ -71,7 +72,7 @@ class _OpenVINO:
         self.reason = f"{why}; {count} threads"
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _TYPES[rest],
+            "INFERENCE_PRECISION_HINT": TYPES[rest],
             "INFERENCE_NUM_THREADS": count,
             # a pinned thread waits for its core while another process has it; free ones share the rest
             "ENABLE_CPU_PINNING": False,
