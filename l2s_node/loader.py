@@ -1,7 +1,10 @@
-"""Loader: the thread `l2s-load`. It imports torch, makes the pipeline, and loads, compiles and warms worlds.
+"""Loader: the threads `l2s-load` and `l2s-build`. They import torch, make the pipeline, load, compile and warm worlds.
 
 Nothing of this happens on the frame loop: the loop asks (`ask`), goes on playing, and takes what is ready between two
 frames (`pipeline`, `ready`, `failed`). Newest request wins; one that is overtaken while it waits is never begun.
+
+What takes seconds or minutes is built in `l2s-build`, while the world plays already on an engine that is there at once;
+so a change of the world never waits until the one before is built.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2s_node.config import RunConfig, worlds_folders
+from l2s_node.cuda.prepare import Preparer
 from l2s_node.errors import EngineError, L2SError, ModelError
 from l2s_node.latest import Latest
 from l2s_node.models import worlds
@@ -38,6 +43,10 @@ BATCHED = ("inductor", "eager")
 """Engines that play several channels at once on an NVIDIA GPU, each picture as if it were alone."""
 PATIENCE = 1.0
 """Seconds that a stop waits for the loader before it says so."""
+ENDING = "the end waits until what is being loaded is built"
+
+Job = Callable[["Pipeline"], None]
+"""What `l2s-load` does, with the pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ class Loaded:
         canvas_for: the canvas that it wants for an input of (width, height).
         engine: what runs it and how ("openvino bfloat16").
         reason: why this engine.
+        for_now: a faster engine is built next.
         close: releases it; call it when nothing plays it any more.
     """
 
@@ -78,11 +88,12 @@ class Loaded:
     canvas_for: Callable[[tuple[int, int]], tuple[int, int]]
     engine: str
     reason: str
+    for_now: bool
     close: Callable[[], None]
 
 
 class Loader:
-    """Owns the thread; see the module's docstring.
+    """Owns both threads; see the module's docstring.
 
     Attributes:
         pipeline: filled once, when torch is there.
@@ -97,8 +108,11 @@ class Loader:
         self.failed: Latest[tuple[Request | None, str]] = Latest()
         self._config = config
         self._newest: Request | None = None
-        self._requests: Latest[Request] = Latest()
+        self._shown = False
+        self._building: set[Request] = set()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._stop = threading.Event()
+        self._builder = Preparer("build")
         self._thread = threading.Thread(target=self._run, name="l2s-load")
         self._thread.start()
 
@@ -110,19 +124,30 @@ class Loader:
     def ask(self, request: Request) -> None:
         """Get a world ready; returns at once."""
         self._newest = request
-        self._requests.put(request)
+        self._jobs.put(functools.partial(self._load, request))
+
+    def stay(self, loaded: Loaded) -> None:
+        """What plays is wanted on, and nothing that was asked for since."""
+        self._newest = loaded.request
+        if loaded.for_now:
+            self._jobs.put(functools.partial(self._load, loaded.request))
 
     def close(self) -> None:
         """Stop after what is being built, join, and release what nobody took."""
         self._stop.set()
-        self._requests.close()
+        if self._builder.busy:
+            log.info(ENDING)
+        self._builder.close()
+        self._jobs.put(None)
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            log.info("the end waits until what is being loaded is built")
+            log.info(ENDING)
         self._thread.join()
         left = self.ready.take()
         if left is not None:
             left.close()
+
+    # --- in l2s-load -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -138,33 +163,58 @@ class Loader:
         self._shelf.say_once(favored(self._config.favor, device))
         pipeline = create(device, self._config.output_size, self._config.favor, self._shelf.choir(device))
         self.pipeline.put(pipeline)
-        while not self._stop.is_set():
-            request = self._requests.take(timeout=1.0)
-            if request is not None:
-                self._load(request, device, pipeline)
+        while (job := self._jobs.get()) is not None:
+            job(pipeline)
 
-    def _load(self, request: Request, device: torch.device, pipeline: Pipeline) -> None:
-        start = time.monotonic()
-        try:
-            for loaded in load(request, self._config, device, self._shelf):
-                if self._stop.is_set():
-                    loaded.close()
-                    return
-                pipeline.prepare(loaded.player)
-                canvas = "{}x{}".format(*loaded.player.canvas)
-                took = time.monotonic() - start
-                log.info("%s is ready on %s, canvas %s, after %.1f s", request.name, loaded.engine, canvas, took)
-                self._hand_over(loaded)
-                if self._newest is not request:
-                    return  # overtaken: what waits is more wanted than a faster engine for this one
-        except L2SError as err:
-            self.failed.put((request, str(err)))
+    def _load(self, request: Request, pipeline: Pipeline) -> None:
+        if self._overtaken(request) or request in self._building:
+            return
+        self._go_on(request, load(request, self._config, pipeline.device, self._shelf), time.monotonic())
 
-    def _hand_over(self, loaded: Loaded) -> None:
+    def _offer(
+        self, request: Request, loaded: Loaded, rest: Iterator[Loaded], since: float, pipeline: Pipeline
+    ) -> None:
+        """Hand over what is ready, unless it isn't wanted any more; then a faster engine's turn may come."""
+        if self._stop.is_set() or (self._shown and self._overtaken(request)):
+            loaded.close()
+            return
+        pipeline.prepare(loaded.player)
+        canvas = "{}x{}".format(*loaded.player.canvas)
+        log.info(
+            "%s is ready on %s, canvas %s, after %.1f s", request.name, loaded.engine, canvas, time.monotonic() - since
+        )
+        self._shown = True
         overtaken = self.ready.take()
         if overtaken is not None:
             overtaken.close()
         self.ready.put(loaded)
+        if loaded.for_now:
+            self._building.add(request)
+            self._builder.ask(functools.partial(self._build, request, rest, since), urgent=False)
+
+    # --- in l2s-build ------------------------------------------------------------------------------------------------
+
+    def _build(self, request: Request, rest: Iterator[Loaded], since: float) -> None:
+        try:
+            if not self._overtaken(request):
+                self._go_on(request, rest, since)
+        finally:
+            self._building.discard(request)
+
+    # --- in either ---------------------------------------------------------------------------------------------------
+
+    def _go_on(self, request: Request, steps: Iterator[Loaded], since: float) -> None:
+        """Get the next engine of `request`."""
+        try:
+            loaded = next(steps)
+        except L2SError as err:
+            self.failed.put((request, str(err)))
+        else:
+            self._jobs.put(functools.partial(self._offer, request, loaded, steps, since))
+
+    def _overtaken(self, request: Request) -> bool:
+        """Something else is wanted by now."""
+        return self._newest != request
 
 
 def prepare(config: RunConfig) -> tuple[torch.device, str]:
@@ -251,13 +301,13 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
         engine(torch.zeros(shape, device=device))  # the first call captures or warms up
         return engine, reason
 
-    def on_shelf(name: str, kept: Prebuilt, precision: str = config.precision, *, stays: bool = True) -> Loaded:
+    def on_shelf(name: str, kept: Prebuilt, precision: str = config.precision, *, for_now: bool = False) -> Loaded:
         key = (card.hash, canvas, name, precision, str(device))
         engine, reason = shelf.take(key, functools.partial(build, name, precision, kept))
-        shares = stays and batches(engine.name, device, card)
+        shares = not for_now and batches(engine.name, device, card)
         several = functools.partial(batched, request, canvas, engine) if shares else None
         close = functools.partial(shelf.give_back, key)
-        return _loaded(request, card, config, canvas, engine, reason, close, several)
+        return _loaded(request, card, config, canvas, engine, reason, for_now, close, several)
 
     measured = engines.measured(card, shape, device, kept)
     best, _, why = engines.choose(config.engine, device, card, measured, config.precision)[0]
@@ -270,7 +320,7 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
                 log.info("%s is taken: %s", best, why)
                 yield ready
                 return
-            yield on_shelf("eager", kept, "auto", stays=False)
+            yield on_shelf("eager", kept, "auto", for_now=True)
         yield on_shelf(config.engine, kept)
     except torch.OutOfMemoryError as err:
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
@@ -342,6 +392,7 @@ def _loaded(
     canvas: tuple[int, int],
     engine: Engine,
     reason: str,
+    for_now: bool,
     close: Callable[[], None],
     several: Batched | None,
 ) -> Loaded:
@@ -353,5 +404,6 @@ def _loaded(
         canvas_for=lambda frame: canvas_of(card, config, frame, engine.device),
         engine=f"{engine.name} {engine.precision}",
         reason=reason,
+        for_now=for_now,
         close=close,
     )

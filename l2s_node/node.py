@@ -4,7 +4,8 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
 
     name         owner           does                                                     stops by
     main         cli             the frame loop; every call of a pipeline, GPU and GL     event set by SIGINT, SIGTERM
-    l2s-load     loader.Loader   imports torch; loads, compiles and warms worlds          event, join
+    l2s-load     loader.Loader   imports torch; loads and warms worlds                    event, join
+    l2s-build    loader.Loader   compiles worlds where that takes long                    end of its work, join
     l2s-graph    cuda.graph      captures CUDA graphs that the loop misses                end of its work, join
     l2s-choir    cuda.chorus     builds a world for several channels at once              end of its work, join
     l2s-read     reader.Reader   reads sources that block (files, cameras)                event, join, then close
@@ -14,10 +15,10 @@ The node has no maths: a frame's way is `pipeline`. The pipeline has no lifecycl
     l2s-look     picture.ready   makes a look ready that was turned on, on Linux          end of its work, join
     l2s-record   video.file      encodes a recording                                      end of queue, join
 
-Several channels have a `l2s-load` each, and a `l2s-read` where their source blocks. The one thread that may call CUDA,
-and OpenGL (but in contexts of `l2s-look`), begins the pictures of all channels whose turn it is and then finishes them,
-so that a GPU makes them side by side. No channel waits for another's source: of several, none is waited for, they are
-looked at in turn.
+Several channels have a `l2s-load` and a `l2s-build` each, and a `l2s-read` where their source blocks. The one thread
+that may call CUDA, and OpenGL (but in contexts of `l2s-look`), begins the pictures of all channels whose turn it is and
+then finishes them, so that a GPU makes them side by side. No channel waits for another's source: of several, none is
+waited for, they are looked at in turn.
 
 Order at the start: sinks, so that the show sees a source at once; then the source and the control; torch is imported
 in `l2s-load` while frames already go out. Order at the end: the reverse, through one `ExitStack`.

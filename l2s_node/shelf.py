@@ -21,16 +21,17 @@ class Shelf:
     """What channels share: engines that are ready, by what they play on what canvas, and so a world's weights.
 
     Sharing is safe because every engine is called by the one thread of the frame loop, and what it returns is taken
-    before the next call; graphs of its `step` share nothing (`engines.base.Step`). Any loader's thread may ask; one
-    builds at a time, so that a second wish finds what the first one built.
+    before the next call; graphs of its `step` share nothing (`engines.base.Step`). Any loader's thread may ask; who
+    wishes for what is being built waits for it.
     """
 
     def __init__(self, channels: int = 1) -> None:
         """`channels`: how many there are."""
         self._channels = channels
         self._choir: Choir | None = None
-        self._building = threading.Lock()
         self._lock = threading.Lock()
+        self._built = threading.Condition(self._lock)
+        self._building: set[tuple[object, ...]] = set()
         self._held: dict[tuple[object, ...], tuple[Engine, str]] = {}
         self._users: Counter[tuple[object, ...]] = Counter()
         self._said: set[str] = set()
@@ -63,16 +64,22 @@ class Shelf:
         Raises:
             EngineError: see `engines.build`.
         """
-        with self._building:
+        with self._lock:
+            self._built.wait_for(lambda: key not in self._building)
+            if key in self._held:
+                self._users[key] += 1
+                return self._held[key]
+            self._building.add(key)
+        made: tuple[Engine, str] | None = None
+        try:
+            made = build()
+            return made
+        finally:
             with self._lock:
-                if key in self._held:
-                    self._users[key] += 1
-                    return self._held[key]
-            engine, reason = build()
-            with self._lock:
-                self._held[key] = engine, reason
-                self._users[key] = 1
-            return engine, reason
+                self._building.remove(key)
+                if made is not None:
+                    self._held[key], self._users[key] = made, 1
+                self._built.notify_all()
 
     def give_back(self, key: tuple[object, ...]) -> None:
         """One user less; the last one closes it."""

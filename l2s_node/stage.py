@@ -81,10 +81,15 @@ class Stage:
                 return
         elif playing is not None and playing.request.name == wanted.name:
             if _same_canvas(playing, playing.request, wanted):
-                self._asked = playing.request  # back to what still plays; what was asked for meanwhile is let go
+                self._stay(playing)  # back to what still plays
                 return
         self._asked = wanted
         self._loader.ask(wanted)
+
+    def _stay(self, playing: Loaded) -> None:
+        """Want what plays; what was asked for meanwhile is let go."""
+        self._asked = playing.request
+        self._loader.stay(playing)
 
     def _take(self, loaded: Loaded) -> None:
         """Play what was loaded, unless something else is wanted by now."""
@@ -112,7 +117,10 @@ class Stage:
         log.error("%s; it stays with %s", message, stays.name)
         if self._asked is None or self._asked.name != request.name or request.name == stays.name:
             return  # something else is wanted by now; or it plays, and is not asked for again with every frame
-        self._asked = self.playing.request if self.playing else None
+        if self.playing is not None:
+            self._stay(self.playing)
+        else:
+            self._asked = None
         if self._board.get("world") == request.world:
             self._board.set({"world": stays.world, "size": stays.size})
 

@@ -115,6 +115,7 @@ class GraphPipeline(Pipeline):
         self._preparer = Preparer()
         self._locked = Locked()
         self._sent: torch.cuda.Event | None = None
+        self._hurried: Program | None = None
         self._planes: dict[int, tuple[Rect, np.ndarray, Tensor]] = {}
         self._bridge: Bridge | None = None
         self._apart = False
@@ -195,11 +196,27 @@ class GraphPipeline(Pipeline):
     def begin(self, frame: Frame, params: Params, now: float) -> None:
         if self._choir is not None:
             self._choir.collect()
-        self._run = self._sent = None
+        self._run = self._sent = self._hurried = None
         self._turn = (self._turn + 1) % (1 + self.ahead)
         with self._streaming():
+            self._hurry(frame, params)
             super().begin(frame, params, now)
         self._runs.append(self._run)
+
+    @torch.inference_mode()
+    def _hurry(self, frame: Frame, params: Params) -> None:
+        """Upload `frame` to where the last one of this turn went, before it is known what is to be done with it.
+
+        Nearly always that is where it belongs, and what is found out meanwhile takes no time then.
+        """
+        current = self._current.get(self._turn)
+        if current is None or params.freeze or params.show == "input":
+            return
+        plan, _, program = current
+        same = plan.kind == Kind(frame.size, frame.format) and frame.texture is None
+        if same and not program.own_dry:  # which depends on knobs
+            self._send(frame, plan, program)
+            self._hurried = program
 
     def finish(self) -> Frame:
         if self._choir is not None:
@@ -283,7 +300,8 @@ class GraphPipeline(Pipeline):
         if program is None:
             return None
         if frame.texture is None:
-            self._send(frame, plan, program)
+            if program is not self._hurried:
+                self._send(frame, plan, program)
         else:
             self._fetch(frame.texture, plan, program)
             if self._stream is not None and self._up is not self._stream:

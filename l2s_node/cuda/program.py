@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -105,9 +106,9 @@ def fused(plan: Plan, backend: str = "inductor", options: inductor.Options | Non
 
 
 class Fusing:
-    """Compiled steps by structure: channels and worlds on canvases of one size share them.
+    """Compiled steps by structure: channels and worlds on canvases of one size share them. For preparing threads.
 
-    Used by preparing threads, one at a time (they hold `CAPTURING`).
+    Nothing is captured while they are compiled, which takes seconds, and no capture waits for it.
     """
 
     MOST = 32
@@ -115,6 +116,7 @@ class Fusing:
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], Steps] = {}
         self._said = False
+        self._building = threading.Lock()
 
     def of(self, plan: Plan) -> Steps | None:
         """Those that are compiled already."""
@@ -126,10 +128,10 @@ class Fusing:
 
     def build(self, plan: Plan, run: Callable[[Steps], None]) -> Steps | None:
         """Compiled steps, which `run` has called; None where they can't be compiled, which is said once."""
-        known = self.of(plan)
-        if known is not None:
-            return known
+        with self._building:
+            return self.of(plan) or self._build(plan, run)
 
+    def _build(self, plan: Plan, run: Callable[[Steps], None]) -> Steps | None:
         def tried(options: inductor.Options) -> Steps:
             made = fused(plan, options=options)
             run(made)
@@ -182,6 +184,7 @@ class Program:
 
     Attributes:
         source: what the graph begins with.
+        own_dry: beside it, `send` makes and uploads the part of the frame that shows through.
         out: what it ends with.
         seeds: weights of the seed fields that `run` or `lead` was for.
         fused: `capture` took compiled steps.
@@ -196,8 +199,8 @@ class Program:
         geometry = plan.geometry
         width, height = geometry.place[2:]
         self.source = Upload(_source_shape(plan), device)
-        self._own_dry = _own_dry(plan)
-        self._dry = Upload((height, 2 * width), device) if self._own_dry else self.source
+        self.own_dry = _own_dry(plan)
+        self._dry = Upload((height, 2 * width), device) if self.own_dry else self.source
         shown = geometry.shown[3], geometry.shown[2]
         self._made = (
             torch.empty(*shown, 4, dtype=torch.float16, device=device)
@@ -255,9 +258,9 @@ class Program:
         Raises:
             RuntimeError: CUDA can't, or another thread disturbed it.
         """
-        with CAPTURING:
-            made = FUSING.build(self.plan, self._tried)
-            if made is not None:
+        made = FUSING.build(self.plan, self._tried)
+        if made is not None:
+            with CAPTURING:
                 seat = self._latest.seat if self._latest is not None else None
                 self._latest = self._parted(made, self._captured(made), seat)
 
@@ -276,7 +279,11 @@ class Program:
         stream = torch.cuda.Stream(self._device)
         stream.wait_stream(torch.cuda.default_stream(self._device))
         with torch.cuda.stream(stream):
-            self._take(made, self._spare(), torch.empty_like(self._made))
+            spare = self._spare()
+            x = self._begun(made, spare)
+            with CAPTURING:  # a world plays in one thread at a time
+                picture, other = self._dreamt(x)
+            self._ended(made, picture, other, spare, torch.empty_like(self._made))
         stream.synchronize()
 
     def _spare(self) -> Memory:
@@ -318,14 +325,18 @@ class Program:
         self._numbers.copy_(self._here, non_blocking=True)
 
     def _take(self, made: Steps, memory: Memory, out: Tensor) -> None:
-        x = self._begun(made, memory)
-        picture, other = x, None
-        if not self.plan.route.conditioned:
-            picture = self._imagined(self.players[0], x)
-            if len(self.players) > 1:
-                picture = picture.clone()  # two worlds may share what they return
-                other = self._imagined(self.players[1], x)
+        picture, other = self._dreamt(self._begun(made, memory))
         self._ended(made, picture, other, memory, out)
+
+    def _dreamt(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the one player or the two make of `x`; `x` itself where none plays."""
+        if self.plan.route.conditioned:
+            return x, None
+        picture = self._imagined(self.players[0], x)
+        if len(self.players) == 1:
+            return picture, None
+        picture = picture.clone()  # two worlds may share what they return
+        return picture, self._imagined(self.players[1], x)
 
     def _begun(self, made: Steps, memory: Memory) -> Tensor:
         return made[0](self.source.there, self._taking, self._detail, self._numbers, memory)
@@ -343,7 +354,7 @@ class Program:
     def send(self, frame: Frame, geometry: Geometry, buffers: Buffers, locked: Locked) -> None:
         """Upload a frame in host memory."""
         self.source.send(packed(frame, buffers), locked)
-        if self._own_dry:
+        if self.own_dry:
             self._dry.send(dry.dry_uyvy(frame, geometry, self.plan.style.standard, buffers), locked)
 
     def refresh(self, geometry: Geometry, knobs: Knobs, cells: float, seeds: Seeds) -> None:
