@@ -129,7 +129,7 @@ class Loader:
     def stay(self, loaded: Loaded) -> None:
         """What plays is wanted on, and nothing that was asked for since."""
         self._newest = loaded.request
-        if loaded.for_now:
+        if loaded.for_now and loaded.request not in self._building:  # what was to follow it was let go
             self._jobs.put(functools.partial(self._load, loaded.request))
 
     def close(self) -> None:
@@ -167,9 +167,8 @@ class Loader:
             job(pipeline)
 
     def _load(self, request: Request, pipeline: Pipeline) -> None:
-        if self._overtaken(request) or request in self._building:
-            return
-        self._go_on(request, load(request, self._config, pipeline.device, self._shelf), time.monotonic())
+        if not self._overtaken(request):
+            self._go_on(request, load(request, self._config, pipeline.device, self._shelf), time.monotonic())
 
     def _offer(
         self, request: Request, loaded: Loaded, rest: Iterator[Loaded], since: float, pipeline: Pipeline
@@ -188,7 +187,7 @@ class Loader:
         if overtaken is not None:
             overtaken.close()
         self.ready.put(loaded)
-        if loaded.for_now:
+        if loaded.for_now and request not in self._building:
             self._building.add(request)
             self._builder.ask(functools.partial(self._build, request, rest, since), urgent=False)
 
@@ -301,9 +300,11 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
         engine(torch.zeros(shape, device=device))  # the first call captures or warms up
         return engine, reason
 
-    def on_shelf(name: str, kept: Prebuilt, precision: str = config.precision, *, for_now: bool = False) -> Loaded:
+    def on_shelf(
+        name: str, kept: Prebuilt, precision: str = config.precision, *, for_now: bool = False, long: bool = False
+    ) -> Loaded:
         key = (card.hash, canvas, name, precision, str(device))
-        engine, reason = shelf.take(key, functools.partial(build, name, precision, kept))
+        engine, reason = shelf.take(key, functools.partial(build, name, precision, kept), long=long)
         shares = not for_now and batches(engine.name, device, card)
         several = functools.partial(batched, request, canvas, engine) if shares else None
         close = functools.partial(shelf.give_back, key)
@@ -321,7 +322,7 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
                 yield ready
                 return
             yield on_shelf("eager", kept, "auto", for_now=True)
-        yield on_shelf(config.engine, kept)
+        yield on_shelf(config.engine, kept, long=best in SLOW)
     except torch.OutOfMemoryError as err:
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
 

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from l2s_node.errors import EngineError
+
 if TYPE_CHECKING:
     import torch
 
@@ -31,7 +33,7 @@ class Shelf:
         self._choir: Choir | None = None
         self._lock = threading.Lock()
         self._built = threading.Condition(self._lock)
-        self._building: set[tuple[object, ...]] = set()
+        self._building: dict[tuple[object, ...], bool] = {}
         self._held: dict[tuple[object, ...], tuple[Engine, str]] = {}
         self._users: Counter[tuple[object, ...]] = Counter()
         self._said: set[str] = set()
@@ -58,25 +60,31 @@ class Shelf:
         if self._choir is not None:
             self._choir.close()
 
-    def take(self, key: tuple[object, ...], build: Callable[[], tuple[Engine, str]]) -> tuple[Engine, str]:
+    def take(
+        self, key: tuple[object, ...], build: Callable[[], tuple[Engine, str]], *, long: bool = False
+    ) -> tuple[Engine, str]:
         """(engine, reason) of `key`, built where none is there; `give_back` it once.
 
+        `long` is whether that may take long. Only who says so waits for somebody else's build that does.
+
         Raises:
-            EngineError: see `engines.build`.
+            EngineError: see `engines.build`; or it is being built, and that takes long.
         """
         with self._lock:
-            self._built.wait_for(lambda: key not in self._building)
+            self._built.wait_for(lambda: key not in self._building or self._building[key] > long)
+            if key in self._building:
+                raise EngineError("it is still being built")
             if key in self._held:
                 self._users[key] += 1
                 return self._held[key]
-            self._building.add(key)
+            self._building[key] = long
         made: tuple[Engine, str] | None = None
         try:
             made = build()
             return made
         finally:
             with self._lock:
-                self._building.remove(key)
+                del self._building[key]
                 if made is not None:
                     self._held[key], self._users[key] = made, 1
                 self._built.notify_all()

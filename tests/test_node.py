@@ -27,6 +27,7 @@ from l2s_node import config, feed, loader
 from l2s_node.cuda import graph
 from l2s_node.errors import ClosedError, EngineError, L2SError, MissingError, ModelError, RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
+from l2s_node.models import engines, store
 from l2s_node.node import Node
 from l2s_node.pipeline import Pipeline
 from l2s_node.video.base import Options
@@ -211,6 +212,87 @@ def test_a_world_that_is_let_go_before_it_is_ready_is_never_shown(
     stage.until(lambda: len(stage.sinks[0].frames) > count + 5)
     assert all(abs((luma - 16) / 219 - DARK) < 0.02 for _, luma, *_ in stage.sinks[0].frames[count:])
     assert loaded == ["night/small", "day/small"], "what still plays isn't loaded again"
+
+
+class Workshop:
+    """An engine that takes as long to be built as a test likes, as inductor takes on a GPU.
+
+    Attributes:
+        going: let it be finished.
+        begun: for how many worlds it was begun.
+        open: how many were finished and are not closed.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.going = threading.Event()
+        self.begun = self.open = 0
+        room = engines.room("openvino")
+        if (reason := room.missing()) is not None:
+            pytest.skip(reason)
+        self._build = room.build
+        monkeypatch.setattr(room, "build", self.build)
+        monkeypatch.setattr(loader, "SLOW", ("openvino",))
+
+    def build(self, *args: Any) -> Any:
+        engine = self._build(*args)  # where only what is kept is wanted, this fails
+        self.begun += 1
+        assert self.going.wait(20)
+        self.open += 1
+        close = engine.close
+
+        def closed() -> None:
+            self.open -= 1
+            close()
+
+        engine.close = closed
+        return engine
+
+
+def test_a_change_never_waits_for_what_is_being_built(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two loads, and the second world was to wait until the first was compiled: up to a minute on a GPU."""
+    (sink,) = stage.sinks
+    shop = Workshop(monkeypatch)
+    stage.play(engine="openvino")
+    board, reports = stage.node.board, stage.node.reports
+    stage.until(lambda: shop.begun == 1)
+    stage.until(shows(sink, DARK))
+    for world, grey in (("day", LIGHT), ("night", DARK), ("day", LIGHT)):
+        board.set({"world": world, "crossfade": 0})
+        stage.until(shows(sink, grey))
+        assert reports.get().engine == "eager float32" and shop.begun == 1
+    shop.going.set()
+    stage.until(lambda: reports.get().engine.startswith("openvino"))
+    assert reports.get().world == "day" and shows(sink, LIGHT)()
+    stage.until(lambda: shop.open == 1)
+    stage.close()
+    assert shop.open == 0
+
+
+def test_a_change_that_is_taken_back_leaves_no_stand_in_playing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sink,) = stage.sinks
+    shop = Workshop(monkeypatch)
+    stage.play(engine="openvino")
+    stage.until(lambda: shop.begun == 1)
+    board = stage.node.board
+    board.set({"world": "day"})
+    stage.until(shows(sink, LIGHT))
+    stage.until(lambda: stage.node.reports.get().loading == "")
+    opened = store.read_card
+
+    def slow(path: Path) -> Any:
+        if path.parent.name == "night":
+            time.sleep(0.5)
+        return opened(path)
+
+    monkeypatch.setattr(store, "read_card", slow)
+    board.set({"world": "night"})
+    stage.until(lambda: stage.node.reports.get().loading == "night/small")
+    board.set({"world": "day"})  # while night is being read
+    shop.going.set()
+    stage.until(lambda: stage.node.reports.get().engine.startswith("openvino"))
+    assert stage.node.reports.get().world == "day"
+    stage.close()
+    assert shop.open == 0
 
 
 def test_the_first_world_broken_ends_the_run_with_one_sentence(stage: Stage, home: Path) -> None:
