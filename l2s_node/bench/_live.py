@@ -38,14 +38,14 @@ class Live:
         """All that it printed so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self, text: str, patience: float = PATIENCE) -> None:
-        """Until it has printed `text`.
+    def wait(self, text: str, patience: float = PATIENCE, times: int = 1) -> None:
+        """Until it has printed `text` so many times.
 
         Raises:
             RoomError: it didn't, or it ended.
         """
         end = time.monotonic() + patience
-        while text not in self.said():
+        while self.said().count(text) < times:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RoomError(f"the node for the measurement said no {text!r}: {self.said()[-500:].strip()}")
             time.sleep(0.05)

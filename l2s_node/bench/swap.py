@@ -31,7 +31,9 @@ METHOD = (
 )
 SIZES = ("small", "medium")
 EACH = 4.0
-"""Seconds from one change to the next."""
+"""Seconds from a change that is complete to the next."""
+PATIENCE = 180.0
+"""Seconds for an engine to be built beside the show."""
 CHANGES = 4
 FADING = 1.0
 """Seconds after the new world's first picture that count as the change (crossfade takes half of them)."""
@@ -117,12 +119,12 @@ def _played(trace: Path, engine: str) -> list[tuple[float, str]]:
         _live.live(*options, "--osc", str(port), "--trace", str(trace)) as node,
         closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender,
     ):
-        node.wait("small on ")
-        time.sleep(EACH)
-        for n in range(CHANGES):
-            size = SIZES[(n + 1) % 2]
-            turned.append((time.monotonic(), size))
-            sender.sendto(write_message("/l2s-bench/size", size), ("127.0.0.1", port))
+        for n in range(CHANGES + 1):
+            size, times = SIZES[n % 2], 1 + n // 2
+            if n > 0:
+                turned.append((time.monotonic(), size))
+                sender.sendto(write_message("/l2s-bench/size", size), ("127.0.0.1", port))
+            node.wait(f"random/{size} is ready on {engine}", PATIENCE, times)
             time.sleep(EACH)
     return turned
 
