@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
 
 from l2s_node.config import RunConfig, worlds_folders
 from l2s_node.cuda.chorus import seats
+from l2s_node.cuda.graph import create
 from l2s_node.errors import ConfigError, EngineError
+from l2s_node.frame import Frame, PixelFormat, blank
 from l2s_node.loader import SLOW, batches, canvas_of, check, draw_field, find, prepare
 from l2s_node.models import engines, store, trial
 from l2s_node.models.card import ModelCard
@@ -20,8 +23,12 @@ from l2s_node.models.engines.base import INT8, NOT_KEPT, READY, Shape
 from l2s_node.models.prebuilt import Prebuilt
 from l2s_node.models.worlds import SIZES, SUFFIX, worlds
 from l2s_node.params import Params
+from l2s_node.pipeline import Player
 from l2s_node.train.examples import examples
 
+USUAL = ((Params(), True), (Params(mix=0.5), False), (Params(fade=0.5), False), (Params(), True))
+"""(knobs, whether the world fades in, from the second time on over itself), of which each wants other steps round the
+network. What others want is compiled when they are turned."""
 COMPARED = 96
 """Pictures that tell how near 8 bits are to float32; their inputs are not those that the ranges were found by."""
 
@@ -52,7 +59,8 @@ def build(
         card = store.read_card(path)
         check(card)
         canvas = canvas_of(card, config, config.output_size, device)
-        for line in _World(path, card, canvas, device, seats(channels)).built(config.engine, config.precision):
+        world = _World(path, card, canvas, device, seats(channels), config.output_size)
+        for line in world.built(config.engine, config.precision):
             say(line)
 
 
@@ -70,12 +78,19 @@ class _World:
     """One world on one canvas, for one channel and, where that can be, for several at once."""
 
     def __init__(
-        self, path: Path, card: ModelCard, canvas: tuple[int, int], device: torch.device, several: int
+        self,
+        path: Path,
+        card: ModelCard,
+        canvas: tuple[int, int],
+        device: torch.device,
+        several: int,
+        frame: tuple[int, int],
     ) -> None:
         self._generator, self._card = store.load(path)[0], card
         draw_field(self._generator, card, canvas)
         self._shape: Shape = (1, 1, canvas[1], canvas[0])
         self._several = several
+        self._frame = frame
         self._device = device
         self._store = Prebuilt(building=True, examples=examples)
         self._called = f"{card.name}/{card.size} {canvas[0]}x{canvas[1]}"
@@ -101,6 +116,8 @@ class _World:
             if len(made) > 1:
                 yield self._compared(made)
             yield from self._for_several(list(made.values()))
+            if self._device.type == "cuda":
+                yield self._steps(next(iter(made.values())))
         finally:
             for ready in made.values():
                 ready.close()
@@ -116,6 +133,20 @@ class _World:
             engine, line = self._engine(each.name, each.precision, self._several)
             engine.close()
             yield line
+
+    def _steps(self, engine: Engine) -> str:
+        """The line of what a frame meets beside the network, compiled for its size; on an NVIDIA GPU."""
+        start, canvas = time.perf_counter(), (self._shape[3], self._shape[2])
+        frame = Frame(blank(PixelFormat.UYVY, *self._frame), PixelFormat.UYVY, *self._frame, seconds=0.0, number=0)
+        player = Player.of(self._called, engine, canvas)
+        with closing(create(self._device)) as pipeline:
+            for now, (params, fresh) in enumerate(USUAL):
+                if fresh:
+                    pipeline.use(player, float(now))
+                pipeline.step(frame, params, float(now))
+                pipeline.settle()
+        took, size = time.perf_counter() - start, "x".join(map(str, self._frame))
+        return f"{self._called}: the steps round it for {size}, built in {took:.2f} s, kept by torch"
 
     def _engine(self, name: str, precision: str, count: int = 1) -> tuple[Engine, str]:
         """(engine, its line) for `count` pictures at once."""

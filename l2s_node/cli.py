@@ -124,10 +124,11 @@ def _build(args: argparse.Namespace) -> int:
 
     if not args.verbose:
         logging.getLogger("l2s_node.models.engines").setLevel(logging.ERROR)  # all of it is in the lines
-    settings = _given(args, "worlds", "size", "frame", "channels")
+    settings = _given(args, "worlds", "size", "frame", "channels", "no_looks")
     asked = load(None, {**settings, "source": "null:", "output_size": args.frame})
     build(args.worlds, args.size, asked, _say, args.channels)
-    rehearse(Library(looks_folders(asked.looks)), _say)
+    if not args.no_looks:
+        rehearse(Library(looks_folders(asked.looks)), _say)
     return 0
 
 

@@ -10,6 +10,7 @@ so a change of the world never waits until the one before is built.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import queue
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from l2s_node.aside import Aside
 from l2s_node.config import RunConfig, worlds_folders
 from l2s_node.cuda.prepare import Preparer
 from l2s_node.errors import EngineError, L2SError, ModelError
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 
 SLOW = ("inductor", "tensorrt")
 """Engines that build for seconds or minutes; eager plays meanwhile."""
+CACHED = ("inductor",)
+"""Those of them that take seconds even where all is compiled, and that another process can compile for this one."""
 BATCHED = ("inductor", "eager")
 """Engines that play several channels at once on an NVIDIA GPU, each picture as if it were alone."""
 PATIENCE = 1.0
@@ -113,6 +117,7 @@ class Loader:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._builder = Preparer("build")
+        self._aside = Aside(config)
         self._thread = threading.Thread(target=self._run, name="l2s-load")
         self._thread.start()
 
@@ -135,6 +140,7 @@ class Loader:
     def close(self) -> None:
         """Stop after what is being built, join, and release what nobody took."""
         self._stop.set()
+        self._aside.close()
         if self._builder.busy:
             log.info(ENDING)
         self._builder.close()
@@ -168,7 +174,8 @@ class Loader:
 
     def _load(self, request: Request, pipeline: Pipeline) -> None:
         if not self._overtaken(request):
-            self._go_on(request, load(request, self._config, pipeline.device, self._shelf), time.monotonic())
+            steps = load(request, self._config, pipeline.device, self._shelf, self._aside)
+            self._go_on(request, steps, time.monotonic())
 
     def _offer(
         self, request: Request, loaded: Loaded, rest: Iterator[Loaded], since: float, pipeline: Pipeline
@@ -274,10 +281,17 @@ def opened(world: str, size: str) -> tuple[ModelCard, Callable[[], Generator]]:
     return card, functools.cache(lambda: blend.generator(first, second, part))
 
 
-def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf | None = None) -> Iterator[Loaded]:
+def load(
+    request: Request,
+    config: RunConfig,
+    device: torch.device,
+    shelf: Shelf | None = None,
+    aside: Aside | None = None,
+) -> Iterator[Loaded]:
     """Yields the world as soon as it can play, then again on a faster engine if that one takes long to build.
 
-    What `l2s build` built is taken at once. An engine that lies on `shelf` already is not built again.
+    What `l2s build` built is taken at once. An engine that lies on `shelf` already is not built again. What can be
+    compiled `aside` is, where that was never done before.
 
     Raises:
         ModelError: the weights can't be found, read, or were trained on another conditioning.
@@ -286,6 +300,7 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
     import torch
 
     from l2s_node.models import engines
+    from l2s_node.models.engines.base import PRECISIONS
     from l2s_node.models.prebuilt import Prebuilt
 
     shelf, kept = shelf or Shelf(), Prebuilt()
@@ -300,13 +315,21 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
         engine(torch.zeros(shape, device=device))  # the first call captures or warms up
         return engine, reason
 
-    def on_shelf(
-        name: str, kept: Prebuilt, precision: str = config.precision, *, for_now: bool = False, long: bool = False
-    ) -> Loaded:
+    def build_last(name: str, precision: str, kept: Prebuilt) -> tuple[Engine, str]:
+        if best in CACHED and aside is not None:
+            slot = engines.slot(best, card, shape, device, kept)
+            if not any(map(slot.has, PRECISIONS if precision == "auto" else (precision,))):
+                aside.build(_one_of(request), best, request.frame, shelf.channels)
+        return build(name, precision, kept)
+
+    def on_shelf(name: str, kept: Prebuilt, precision: str = config.precision, *, for_now: bool = False) -> Loaded:
         key = (card.hash, canvas, name, precision, str(device))
-        engine, reason = shelf.take(key, functools.partial(build, name, precision, kept), long=long)
+        last = best in SLOW and not for_now and not kept.only
+        engine, reason = shelf.take(
+            key, functools.partial(build_last if last else build, name, precision, kept), long=last
+        )
         shares = not for_now and batches(engine.name, device, card)
-        several = functools.partial(batched, request, canvas, engine) if shares else None
+        several = functools.partial(batched, request, canvas, engine, aside) if shares else None
         close = functools.partial(shelf.give_back, key)
         return _loaded(request, card, config, canvas, engine, reason, for_now, close, several)
 
@@ -315,16 +338,25 @@ def load(request: Request, config: RunConfig, device: torch.device, shelf: Shelf
     try:
         if best in SLOW:
             ready = None
-            with contextlib.suppress(EngineError):  # not built before; what else is wrong shows when it is built
-                ready = on_shelf(best, Prebuilt(only=True))
+            if best not in CACHED:
+                with contextlib.suppress(EngineError):  # not built before; what else is wrong shows when it is built
+                    ready = on_shelf(best, Prebuilt(only=True))
             if ready is not None:
                 log.info("%s is taken: %s", best, why)
                 yield ready
                 return
             yield on_shelf("eager", kept, "auto", for_now=True)
-        yield on_shelf(config.engine, kept, long=best in SLOW)
+        yield on_shelf(config.engine, kept)
     except torch.OutOfMemoryError as err:
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
+
+
+def _one_of(request: Request) -> str:
+    """What `l2s build` is to compile for it; between two worlds, which are alike, one of them."""
+    if request.world.endswith(worlds.SUFFIX):
+        return request.world
+    two = worlds.between(request.world)
+    return f"{two[0] if two else request.world}/{request.size}"
 
 
 def batches(engine: str, device: torch.device, card: ModelCard) -> bool:
@@ -333,8 +365,10 @@ def batches(engine: str, device: torch.device, card: ModelCard) -> bool:
     return device.type == "cuda" and engine in BATCHED and not alone
 
 
-def batched(request: Request, canvas: tuple[int, int], like: Engine, count: int) -> Engine:
+def batched(request: Request, canvas: tuple[int, int], like: Engine, aside: Aside | None, count: int) -> Engine:
     """The world of `request` on an engine `like` one that plays it, for `count` pictures at once.
+
+    It is compiled `aside` where that can be and was never done before.
 
     Raises:
         ModelError: its weights are gone.
@@ -347,6 +381,9 @@ def batched(request: Request, canvas: tuple[int, int], like: Engine, count: int)
 
     card, weights = opened(request.world, request.size)
     shape = (count, 1, canvas[1], canvas[0])
+    if aside is not None and like.name in CACHED:
+        if not engines.slot(like.name, card, shape, like.device, Prebuilt()).has(like.precision):
+            aside.build(_one_of(request), like.name, request.frame, count)
     draw_field(weights(), card, canvas)
     try:
         return engines.build(like.name, weights(), card, shape, like.device, like.precision, Prebuilt())[0]
@@ -401,7 +438,7 @@ def _loaded(
 
     return Loaded(
         request=request,
-        player=Player.of(request.name, engine, canvas, several),
+        player=dataclasses.replace(Player.of(request.name, engine, canvas, several), passing=for_now),
         canvas_for=lambda frame: canvas_of(card, config, frame, engine.device),
         engine=f"{engine.name} {engine.precision}",
         reason=reason,

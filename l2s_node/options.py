@@ -179,6 +179,7 @@ def _add_build(verbs: Verbs) -> None:  # type: ignore[valid-type]
     p.add_argument(
         "--looks", metavar="DIR", action="append", help="folder of more looks to compile; repeat for several"
     )
+    p.add_argument("--no-looks", action="store_true", help="worlds only")
 
 
 def _add_bench(verbs: Verbs) -> None:  # type: ignore[valid-type]

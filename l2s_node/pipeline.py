@@ -54,6 +54,7 @@ class Player:
         seeds: weights of its seed fields, read at each call of `play`; None where it has none, and `step` takes none.
         fence: see `engines.base.Engine`.
         batched: builds it for so many pictures at once (seconds; raises EngineError); None where that can't be.
+        passing: another engine takes over soon, so nothing is compiled for this one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Player:
     seeds: Tensor | None = None
     fence: torch.cuda.Event | None = None
     batched: Batched | None = None
+    passing: bool = False
 
     @classmethod
     def of(cls, name: str, engine: Engine, canvas: tuple[int, int], batched: Batched | None = None) -> Player:

@@ -29,7 +29,7 @@ class Shelf:
 
     def __init__(self, channels: int = 1) -> None:
         """`channels`: how many there are."""
-        self._channels = channels
+        self.channels = channels
         self._choir: Choir | None = None
         self._lock = threading.Lock()
         self._built = threading.Condition(self._lock)
@@ -51,7 +51,7 @@ class Shelf:
         from l2s_node.cuda.chorus import Choir
 
         with self._lock:
-            if self._choir is None and self._channels > 1 and device.type == "cuda":
+            if self._choir is None and self.channels > 1 and device.type == "cuda":
                 self._choir = Choir(device)
             return self._choir
 

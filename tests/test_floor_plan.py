@@ -19,7 +19,7 @@ FLOORS = [  # ground floor first; a module may import its own room and any lower
     {"control", "train", "reader"},
     {"pipeline", "feed", "outlet", "latency"},
     {"cuda"},
-    {"shelf"},
+    {"shelf", "aside"},
     {"loader"},
     {"stage"},
     {"channel"},

@@ -391,7 +391,7 @@ class GraphPipeline(Pipeline):
             log.warning("no CUDA graph can be captured, such frames go step by step: %s", err)
             return
         self._made.put((key, program))
-        if self._fusing and not program.fused:
+        if self._fusing and not program.fused and not any(each.passing for each in players):
             self._preparer.ask(functools.partial(self._fuse, program), urgent=False)
 
     def _captured(self, plan: Plan, players: list[Player], memory: Memory) -> Program:

@@ -5,6 +5,7 @@ An engine's own package (OpenVINO, ONNX Runtime, TensorRT, triton) is imported w
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import logging
 from types import ModuleType
@@ -42,6 +43,8 @@ PREFERRED = {
 CONTENDERS = {"cuda": ("inductor", "tensorrt", "eager"), "cpu": ("openvino", "onnxruntime", "eager"), "mps": ("eager",)}
 """What `l2s build` tries, by type of device; then "auto" goes by what it measured."""
 
+ANY_WEIGHTS = ("inductor",)
+"""Engines that compile the same code for all weights of a network."""
 EIGHT = "openvino"
 """The engine that plays in 8 bits, on a CPU."""
 
@@ -95,6 +98,7 @@ def slot(name: str, card: ModelCard, shape: Shape, device: torch.device, store: 
     """Where the engine called `name` keeps what it compiles of the world of `card`; nowhere without a `store`."""
     if store is None or not card.hash:
         return NOWHERE
+    card = dataclasses.replace(card, hash="any") if name in ANY_WEIGHTS else card
     return Slot(store, identity(name, room(name).PACKAGES, card, shape, device), f"{card.name}/{card.size}")
 
 

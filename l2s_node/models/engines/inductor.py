@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import shutil
-import tempfile
 import types
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from l2s_node.errors import EngineError
-from l2s_node.models.capture import CAPTURING, captured
-from l2s_node.models.engines.base import NOT_KEPT, PRECISIONS, READY, Shape, pick_precision, prepared, seeds_of
+from l2s_node.models.capture import ATTEMPTS, CAPTURING, captured
+from l2s_node.models.engines.base import PRECISIONS, READY, Shape, pick_precision, prepared, seeds_of
 from l2s_node.models.gemm import as_products
 from l2s_node.models.pix2pix import Generator
 from l2s_node.models.prebuilt import NOWHERE, Slot
@@ -43,10 +41,10 @@ QUICK: Options = {
 """On Hopper a kernel's launch overlaps the end of the one before; steps that depend on nothing of each other share one:
 0.01 ms a network on an H100. The parts of a product (`gemm`), 16 at most, are added up where the sum is read, not by a
 kernel of their own: of our small's 26 kernels between two products 16 are left, of the classic large's 24 are 17."""
-LARGEST_ERROR = 0.02
-"""Mean difference of what is packaged to eager float32, in values of -1…1; bfloat16 alone makes up to 0.01."""
+CAPTURED = "when stream is capturing"
+"""What CUDA says to whoever waits for the whole GPU while some thread captures a graph."""
 FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
-"""What torch raises that can't package a network or open a package, or whose unpublished functions have changed."""
+"""What torch raises that can't compile, or whose unpublished functions have changed."""
 
 
 def missing() -> str | None:
@@ -63,53 +61,42 @@ def missing() -> str | None:
 
 
 def build(generator: Generator, shape: Shape, device: torch.device, precision: str, slot: Slot = NOWHERE) -> _Inductor:
-    """See `engines.base`. Compiles at once (seconds); the CUDA graph is captured by the first call."""
+    """See `engines.base`. Compiles at once; the CUDA graph is captured by the first call.
+
+    torch keeps what it compiled, for all weights of a network, in a cache of its own, from where it takes seconds
+    instead of a minute. `slot` keeps the fact.
+    """
     precision, reason = pick_precision(precision, *_OFFERED)
-    kept = slot.take(precision)
-    if kept is not None:
-        try:
-            return _Inductor(opened(kept), generator, shape, device, precision, f"{reason}; {READY}")
-        except (*FAULTS, EngineError) as err:
-            slot.refused(precision, err)
-    if slot.building:
-        try:
-            return _kept(generator, shape, device, precision, reason, slot)
-        except (*FAULTS, EngineError) as err:
-            reason += f"; {NOT_KEPT}{first_line(err)}"
+    known = slot.take(precision) is not None and any(cache().iterdir())
 
     def made(options: Options) -> _Inductor:
         run = compiled(generator, shape, device, PRECISIONS[precision], "inductor", options)
-        return _Inductor(run, generator, shape, device, precision, reason)
+        return _Inductor(run, generator, shape, device, precision, f"{reason}; {READY}" if known else reason)
 
-    return either(made)
+    engine = either(made)
+    if not known:
+        slot.keep(precision, b"what torch compiled is in its own cache\n")
+    return engine
+
+
+def cache() -> Path:
+    """Where torch keeps what it compiled; a folder that is there."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    return Path(cache_dir())
 
 
 def either(make: Callable[[Options], Made], quick: Options = QUICK) -> Made:
     """What `make` makes by inductor's `quick` ways or, where these fail, which is said, by its usual ones."""
-    try:
-        return make(quick)
-    except (*FAULTS, EngineError) as err:
-        log.info("inductor goes its usual ways, since the quick ones fail here: %s", first_line(err))
+    for _ in range(ATTEMPTS):
+        try:
+            return make(quick)
+        except (*FAULTS, EngineError) as err:
+            reason = first_line(err)
+        if CAPTURED not in reason:  # else another thread captured a graph while the compiler measured
+            break
+    log.info("inductor goes its usual ways, since the quick ones fail here: %s", reason)
     return make({})
-
-
-def _kept(
-    generator: Generator, shape: Shape, device: torch.device, precision: str, reason: str, slot: Slot
-) -> _Inductor:
-    """The engine as a package, which is kept if it plays, captured in a graph too, what the network itself plays.
-
-    Raises:
-        RuntimeError: it doesn't, or the package can't be made here (it takes CUDA's headers, as `compiled` doesn't).
-    """
-    package = packaged(generator, shape, device, PRECISIONS[precision])
-    engine = _Inductor(opened(package), generator, shape, device, precision, reason)
-    x = torch.rand(shape).to(device) * 2 - 1  # the GPU's own generator is not to be asked while another thread captures
-    with torch.inference_mode():
-        error = (engine(x) - prepared(generator, device)(x)).abs().mean().item()
-    if not error < LARGEST_ERROR:
-        raise RuntimeError(f"what was packaged is {error:.2g} off")
-    slot.keep(precision, package)
-    return engine
 
 
 class _Inductor:
@@ -182,39 +169,6 @@ class _Whole(nn.Module):
     def forward(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
         y: Tensor = self.net(x.to(dtype=self.dtype, memory_format=torch.channels_last), seeds=seeds)
         return y.to(dtype=torch.float32, memory_format=torch.contiguous_format)
-
-
-def packaged(generator: Generator, shape: Shape, device: torch.device, dtype: torch.dtype) -> bytes:
-    """`generator` compiled ahead of time (AOTInductor): machine code and weights in an archive, no pickles."""
-    from torch._inductor import aoti_compile_and_package
-
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations within torch.export
-        x, seeds = torch.zeros(shape, device=device), seeds_of(generator, device)
-        program = torch.export.export(
-            _Whole(generator, shape, device, dtype).eval(), (x,) if seeds is None else (x, seeds)
-        )
-        path = str(Path(folder) / "world.pt2")
-        either(lambda options: aoti_compile_and_package(program, package_path=path, inductor_configs=options))
-        return Path(path).read_bytes()
-
-
-def opened(package: bytes) -> Run:
-    """What `packaged` made, as a function. Machine code: only what came from a slot, under this user's seal, gets here.
-
-    torch's own function for it would also unpickle tensors, should there be any; the loader below it reads none.
-    """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "world.pt2"
-        path.write_bytes(package)
-        # single-threaded: without the events that can't be captured in a CUDA graph
-        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", True, 1, -1)
-
-    def run(x: Tensor, seeds: Tensor | None) -> Tensor:
-        y: Tensor = loader.run([x.contiguous()] if seeds is None else [x.contiguous(), seeds])[0]
-        return y
-
-    return run
 
 
 def compiled(
