@@ -197,7 +197,7 @@ def test_a_batch_of_channels_shows_what_each_shows_alone(home: Path, name: str, 
     settings = config.RunConfig("null:", ("null:",), engine="eager", canvas=(96, 64))
     (one,) = loader.load(request, settings, torch.device("cpu"))
     assert one.player.batched is None, "only for an NVIDIA GPU"
-    several = loader.batched(request, one.player.canvas, one.player.play, 4)
+    several = loader.batched(request, one.player.canvas, one.player.play, None, 4)
     x, seeds = torch.rand(4, 1, 64, 96) * 2 - 1, torch.tensor([0.5, -0.9, 0.3, 1.0])
     assert several.step is not None and one.player.step is not None
     together, alone = several.step(x, seeds), torch.cat([one.player.step(each[None], seeds) for each in x])

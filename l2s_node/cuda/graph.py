@@ -198,6 +198,8 @@ class GraphPipeline(Pipeline):
             self._choir.collect()
         self._run = self._sent = self._hurried = None
         self._turn = (self._turn + 1) % (1 + self.ahead)
+        if self.player is None:
+            self._asked = Kind(frame.size, frame.format, frame.texture is not None), params  # for `prepare`
         with self._streaming():
             self._hurry(frame, params)
             super().begin(frame, params, now)

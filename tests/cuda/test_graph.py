@@ -154,6 +154,31 @@ def test_a_new_structure_is_captured_beside_the_loop_and_taken_later(both: Both,
     assert captures == ["l2s-graph"] * 2 and len(both.gpu._programs) == 2 and not both.gpu.crossfading
 
 
+def test_the_first_world_is_captured_before_it_plays(captures: list[str]) -> None:
+    """In a show it begins while others are loaded and compiled, beside which steps by hand took a second."""
+    made = Both()
+    frame, params = noise(PixelFormat.UYVY, SIZE, smooth=4), knobs()
+    made.gpu.step(frame, params, 0.0)
+    made.gpu.prepare(Player("tried", tint, (96, 64), tint))
+    made.use()
+    assert len(captures) == 1
+    for i in range(3):
+        assert made.step(frame)[1] <= 3, i
+    assert len(captures) == 1 and made.gpu._current
+
+
+def test_a_frame_that_is_sent_before_it_is_planned_shows_what_is_planned(both: Both) -> None:
+    """What shows through depends on knobs; a frozen frame isn't the one that came."""
+    frames = [noise(PixelFormat.UYVY, SIZE, smooth=4, seed=seed) for seed in range(4)]
+    values: list[dict[str, object]] = [
+        {}, {}, {"mix": 0.5}, {"mix": 0.5, "zoom": 2.0}, {"mix": 0.5, "zoom": 2.0, "pan_x": 0.5}, {"zoom": 2.0},
+        {"freeze": True}, {"freeze": True}, {"show": "input"}, {"show": "input"}, {}, {"flip_x": True, "mix": 0.3},
+    ]  # fmt: skip
+    for _ in range(2):  # the second time all of it is captured
+        for i, each in enumerate(values):
+            assert both.step(frames[i % 4], **each)[1] <= 3, (i, each)
+
+
 def assert_set(event: threading.Event) -> None:
     assert event.wait(30)
 

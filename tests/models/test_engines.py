@@ -305,11 +305,11 @@ def test_that_inductor_has_compiled_it_is_kept(tmp_path: Path, monkeypatch: pyte
 
 def test_one_build_of_inductors_is_of_use_to_all_worlds_of_a_size(tmp_path: Path) -> None:
     store, shape = Prebuilt(tmp_path), (1, 1, 64, 64)
-    one, other = (dataclasses.replace(CLASSIC, hash=each * 64) for each in "ab")
+    one, other = (dataclasses.replace(SUBPIXEL, hash=each * 64, seed=ord(each)) for each in "ab")
     engines.slot("inductor", one, shape, CPU, store).keep("float16", b"kept")
     assert engines.slot("inductor", other, shape, CPU, store).has("float16")
-    wider = dataclasses.replace(other, channels=(4, 8, 16))
-    assert not engines.slot("inductor", wider, shape, CPU, store).has("float16")
+    for card in (dataclasses.replace(other, channels=(4, 8, 16)), dataclasses.replace(other, seed=None)):
+        assert not engines.slot("inductor", card, shape, CPU, store).has("float16")
     engines.slot("openvino", one, shape, CPU, store).keep("float32", b"kept")
     assert not engines.slot("openvino", other, shape, CPU, store).has("float32")
 

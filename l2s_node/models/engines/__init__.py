@@ -44,7 +44,7 @@ CONTENDERS = {"cuda": ("inductor", "tensorrt", "eager"), "cpu": ("openvino", "on
 """What `l2s build` tries, by type of device; then "auto" goes by what it measured."""
 
 ANY_WEIGHTS = ("inductor",)
-"""Engines that compile the same code for all weights of a network."""
+"""Engines that compile the same code for all weights of a network, and for all seed fields."""
 EIGHT = "openvino"
 """The engine that plays in 8 bits, on a CPU."""
 
@@ -98,7 +98,8 @@ def slot(name: str, card: ModelCard, shape: Shape, device: torch.device, store: 
     """Where the engine called `name` keeps what it compiles of the world of `card`; nowhere without a `store`."""
     if store is None or not card.hash:
         return NOWHERE
-    card = dataclasses.replace(card, hash="any") if name in ANY_WEIGHTS else card
+    if name in ANY_WEIGHTS:
+        card = dataclasses.replace(card, hash="any", seed=None if card.seed is None else 0)
     return Slot(store, identity(name, room(name).PACKAGES, card, shape, device), f"{card.name}/{card.size}")
 
 
