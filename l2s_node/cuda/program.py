@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import threading
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -106,9 +105,10 @@ def fused(plan: Plan, backend: str = "inductor", options: inductor.Options | Non
 
 
 class Fusing:
-    """Compiled steps by structure: channels and worlds on canvases of one size share them. For preparing threads.
+    """Compiled steps by structure: channels and worlds on canvases of one size share them.
 
-    Nothing is captured while they are compiled, which takes seconds, and no capture waits for it.
+    Used by preparing threads, one at a time (they hold `CAPTURING`): a compiler that measures its kernels waits for the
+    whole GPU, which breaks what is being captured.
     """
 
     MOST = 32
@@ -116,7 +116,6 @@ class Fusing:
     def __init__(self) -> None:
         self._made: dict[tuple[object, ...], Steps] = {}
         self._said = False
-        self._building = threading.Lock()
 
     def of(self, plan: Plan) -> Steps | None:
         """Those that are compiled already."""
@@ -128,10 +127,10 @@ class Fusing:
 
     def build(self, plan: Plan, run: Callable[[Steps], None]) -> Steps | None:
         """Compiled steps, which `run` has called; None where they can't be compiled, which is said once."""
-        with self._building:
-            return self.of(plan) or self._build(plan, run)
+        known = self.of(plan)
+        if known is not None:
+            return known
 
-    def _build(self, plan: Plan, run: Callable[[Steps], None]) -> Steps | None:
         def tried(options: inductor.Options) -> Steps:
             made = fused(plan, options=options)
             run(made)
@@ -258,9 +257,9 @@ class Program:
         Raises:
             RuntimeError: CUDA can't, or another thread disturbed it.
         """
-        made = FUSING.build(self.plan, self._tried)
-        if made is not None:
-            with CAPTURING:
+        with CAPTURING:
+            made = FUSING.build(self.plan, self._tried)
+            if made is not None:
                 seat = self._latest.seat if self._latest is not None else None
                 self._latest = self._parted(made, self._captured(made), seat)
 
@@ -279,11 +278,7 @@ class Program:
         stream = torch.cuda.Stream(self._device)
         stream.wait_stream(torch.cuda.default_stream(self._device))
         with torch.cuda.stream(stream):
-            spare = self._spare()
-            x = self._begun(made, spare)
-            with CAPTURING:  # a world plays in one thread at a time
-                picture, other = self._dreamt(x)
-            self._ended(made, picture, other, spare, torch.empty_like(self._made))
+            self._take(made, self._spare(), torch.empty_like(self._made))
         stream.synchronize()
 
     def _spare(self) -> Memory:
@@ -325,18 +320,14 @@ class Program:
         self._numbers.copy_(self._here, non_blocking=True)
 
     def _take(self, made: Steps, memory: Memory, out: Tensor) -> None:
-        picture, other = self._dreamt(self._begun(made, memory))
+        x = self._begun(made, memory)
+        picture, other = x, None
+        if not self.plan.route.conditioned:
+            picture = self._imagined(self.players[0], x)
+            if len(self.players) > 1:
+                picture = picture.clone()  # two worlds may share what they return
+                other = self._imagined(self.players[1], x)
         self._ended(made, picture, other, memory, out)
-
-    def _dreamt(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the one player or the two make of `x`; `x` itself where none plays."""
-        if self.plan.route.conditioned:
-            return x, None
-        picture = self._imagined(self.players[0], x)
-        if len(self.players) == 1:
-            return picture, None
-        picture = picture.clone()  # two worlds may share what they return
-        return picture, self._imagined(self.players[1], x)
 
     def _begun(self, made: Steps, memory: Memory) -> Tensor:
         return made[0](self.source.there, self._taking, self._detail, self._numbers, memory)

@@ -157,8 +157,8 @@ def test_a_new_structure_is_captured_beside_the_loop_and_taken_later(both: Both,
 def test_the_first_world_is_captured_before_it_plays(captures: list[str]) -> None:
     """In a show it begins while others are loaded and compiled, beside which steps by hand took a second."""
     made = Both()
-    frame, params = noise(PixelFormat.UYVY, SIZE, smooth=4), knobs()
-    made.gpu.step(frame, params, 0.0)
+    frame = noise(PixelFormat.UYVY, SIZE, smooth=4)
+    made.step(frame)
     made.gpu.prepare(Player("tried", tint, (96, 64), tint))
     made.use()
     assert len(captures) == 1
