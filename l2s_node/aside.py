@@ -1,6 +1,6 @@
 """Aside: worlds compiled in a process of their own, so that frames don't wait for Python meanwhile.
 
-torch's compiler is Python for most of a minute, and a frame loop beside it waits half a millisecond at every step. What
+torch's compiler is Python for most of a minute, and a frame loop beside it waits for its turn at every step. What
 another process has compiled lies in torch's cache; this one takes it from there in seconds.
 """
 

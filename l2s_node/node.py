@@ -50,7 +50,7 @@ from l2s_node.stage import world_names
 
 log = logging.getLogger(__name__)
 
-TURN = 5e-4
+TURN = 1e-4
 """Seconds that another thread may keep Python while the frame loop wants it (5 ms by default, felt in every frame)."""
 LOOK_EVERY = 1e-3
 """Seconds between two looks at the sources of several channels."""
