@@ -169,11 +169,16 @@ class Loader:
         self._shelf.say_once(favored(self._config.favor, device))
         pipeline = create(device, self._config.output_size, self._config.favor, self._shelf.choir(device))
         self.pipeline.put(pipeline)
-        while (job := self._jobs.get()) is not None:
-            job(pipeline)
+        ending = False
+        while not (ending and self._jobs.empty()):  # what was ready too late is closed by its turn
+            job = self._jobs.get()
+            if job is None:
+                ending = True
+            else:
+                job(pipeline)
 
     def _load(self, request: Request, pipeline: Pipeline) -> None:
-        if not self._overtaken(request):
+        if not self._stop.is_set() and not self._overtaken(request):
             steps = load(request, self._config, pipeline.device, self._shelf, self._aside)
             self._go_on(request, steps, time.monotonic())
 

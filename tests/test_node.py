@@ -295,6 +295,37 @@ def test_a_change_that_is_taken_back_leaves_no_stand_in_playing(stage: Stage, mo
     assert shop.open == 0
 
 
+def test_what_is_loaded_while_the_show_ends_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    room, counts, reading, going = engines.room("eager"), [0, 0], threading.Event(), threading.Event()
+    build, read_card = room.build, store.read_card
+
+    def built(*args: Any) -> Any:
+        engine = build(*args)
+        counts[0] += 1
+        close = engine.close
+
+        def closed() -> None:
+            counts[1] += 1
+            close()
+
+        engine.close = closed
+        return engine
+
+    def read(path: Path) -> Any:
+        reading.set()
+        assert going.wait(20)
+        return read_card(path)
+
+    monkeypatch.setattr(room, "build", built)
+    monkeypatch.setattr(store, "read_card", read)
+    made = loader.Loader(config.RunConfig("null:", ("null:",), engine="eager", device="cpu"))
+    made.ask(loader.Request("night", "small", SIZE))
+    assert reading.wait(20)
+    threading.Timer(0.3, going.set).start()
+    made.close()
+    assert counts[0] == counts[1] <= 1
+
+
 def test_the_first_world_broken_ends_the_run_with_one_sentence(stage: Stage, home: Path) -> None:
     broken = make_world(home, "broken")
     broken.write_bytes(broken.read_bytes()[:-100])
