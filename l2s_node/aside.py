@@ -18,8 +18,8 @@ from l2s_node.errors import EngineError
 
 log = logging.getLogger(__name__)
 
-NICE = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10
-"""Priority of the process: below the show's."""
+NICE: int = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)
+"""Priority of the process, below the show's; Windows has names for it."""
 
 
 class Aside:

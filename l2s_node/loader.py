@@ -320,6 +320,9 @@ def load(
         engine(torch.zeros(shape, device=device))  # the first call captures or warms up
         return engine, reason
 
+    def key_of(name: str, precision: str) -> tuple[object, ...]:
+        return card.hash, canvas, name, precision, str(device)
+
     def build_last(name: str, precision: str, kept: Prebuilt) -> tuple[Engine, str]:
         if best in CACHED and aside is not None:
             slot = engines.slot(best, card, shape, device, kept)
@@ -328,7 +331,7 @@ def load(
         return build(name, precision, kept)
 
     def on_shelf(name: str, kept: Prebuilt, precision: str = config.precision, *, for_now: bool = False) -> Loaded:
-        key = (card.hash, canvas, name, precision, str(device))
+        key = key_of(name, precision)
         last = best in SLOW and not for_now and not kept.only
         engine, reason = shelf.take(
             key, functools.partial(build_last if last else build, name, precision, kept), long=last
@@ -341,7 +344,7 @@ def load(
     measured = engines.measured(card, shape, device, kept)
     best, _, why = engines.choose(config.engine, device, card, measured, config.precision)[0]
     try:
-        if best in SLOW:
+        if best in SLOW and not shelf.holds(key_of(config.engine, config.precision)):
             ready = None
             if best not in CACHED:
                 with contextlib.suppress(EngineError):  # not built before; what else is wrong shows when it is built
@@ -353,6 +356,7 @@ def load(
             yield on_shelf("eager", kept, "auto", for_now=True)
         yield on_shelf(config.engine, kept)
     except torch.OutOfMemoryError as err:
+        shelf.tidy()
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
 
 

@@ -45,7 +45,7 @@ from l2s_node.errors import ControlError, L2SError
 from l2s_node.feed import PLAYING_SLICE
 from l2s_node.machine import reach
 from l2s_node.picture.looks import Library
-from l2s_node.shelf import Shelf
+from l2s_node.shelf import REST, Shelf
 from l2s_node.stage import world_names
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Node:
                 channel.open_source(stack)
                 self._tell(f"in:  {_of(channel)}{channel.feed.uri} ({channel.feed.state})")
             self._open_control(stack)  # before torch: two imports at a time would hold up the first frames
-            shelf = Shelf(len(self.channels))
+            shelf = Shelf(len(self.channels), REST)
             stack.callback(shelf.close)
             for channel in self.channels:
                 channel.open_stage(stack, shelf)

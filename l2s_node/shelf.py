@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REST = 4
+"""Engines of a show that took long to be built and nobody plays: who comes back to their world has them at once."""
+
 
 class Shelf:
     """What channels share: engines that are ready, by what they play on what canvas, and so a world's weights.
@@ -27,15 +30,22 @@ class Shelf:
     wishes for what is being built waits for it.
     """
 
-    def __init__(self, channels: int = 1) -> None:
-        """`channels`: how many there are."""
+    def __init__(self, channels: int = 1, rest: int = 0) -> None:
+        """
+        Args:
+            channels: how many there are.
+            rest: how many engines stay that took long to be built, after the last user; the longest unused go first.
+        """
         self.channels = channels
+        self._rest = rest
         self._choir: Choir | None = None
         self._lock = threading.Lock()
         self._built = threading.Condition(self._lock)
         self._building: dict[tuple[object, ...], bool] = {}
         self._held: dict[tuple[object, ...], tuple[Engine, str]] = {}
         self._users: Counter[tuple[object, ...]] = Counter()
+        self._long: set[tuple[object, ...]] = set()
+        self._resting: dict[tuple[object, ...], None] = {}
         self._said: set[str] = set()
 
     def say_once(self, sentence: str) -> None:
@@ -59,6 +69,20 @@ class Shelf:
         """Let go of what channels shared, all of which are closed."""
         if self._choir is not None:
             self._choir.close()
+        self.tidy()
+
+    def tidy(self, rest: int = 0) -> None:
+        """Let go of engines that nobody plays but so many, those used last."""
+        with self._lock:
+            gone = list(self._resting)[: max(len(self._resting) - rest, 0)]
+            closed = [self._dropped(key) for key in gone]
+        for engine in closed:
+            engine.close()
+
+    def holds(self, key: tuple[object, ...]) -> bool:
+        """Whether `take` would find it."""
+        with self._lock:
+            return key in self._held
 
     def take(
         self, key: tuple[object, ...], build: Callable[[], tuple[Engine, str]], *, long: bool = False
@@ -76,6 +100,7 @@ class Shelf:
                 raise EngineError("it is still being built")
             if key in self._held:
                 self._users[key] += 1
+                self._resting.pop(key, None)
                 return self._held[key]
             self._building[key] = long
         made: tuple[Engine, str] | None = None
@@ -87,12 +112,27 @@ class Shelf:
                 del self._building[key]
                 if made is not None:
                     self._held[key], self._users[key] = made, 1
+                    if long:
+                        self._long.add(key)
                 self._built.notify_all()
 
     def give_back(self, key: tuple[object, ...]) -> None:
-        """One user less; the last one closes it."""
+        """One user less; after the last one it is closed, or rests."""
+        closed: Engine | None = None
         with self._lock:
             self._users[key] -= 1
-            engine = None if self._users[key] else self._held.pop(key)[0]
-        if engine is not None:
-            engine.close()
+            if self._users[key] == 0:
+                if key in self._long:
+                    self._resting[key] = None
+                else:
+                    closed = self._dropped(key)
+        if closed is not None:
+            closed.close()
+        self.tidy(self._rest)
+
+    def _dropped(self, key: tuple[object, ...]) -> Engine:
+        """What is held of `key`, and from now on isn't; `_lock` is held."""
+        self._long.discard(key)
+        self._resting.pop(key, None)
+        del self._users[key]
+        return self._held.pop(key)[0]

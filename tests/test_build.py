@@ -214,7 +214,7 @@ def test_what_channels_play_together_is_built_too_and_taken(
     assert said[2].startswith("tiny/small 320x192, 4 channels at once, openvino") and said[2].endswith(", kept")
     (one,) = loaded()
     request = loader.Request("tiny", "small", FRAME)
-    several = loader.batched(request, (320, 192), one.player.play, 4)
+    several = loader.batched(request, (320, 192), one.player.play, None, 4)
     assert READY in several.reason and several(torch.zeros(4, 1, 192, 320)).shape == (4, 3, 192, 320)
     several.close()
 

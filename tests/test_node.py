@@ -24,6 +24,7 @@ from video.clips import luma_of, make_clip, recorded
 
 from l2s_node import channel as channel_module
 from l2s_node import config, feed, loader
+from l2s_node import node as node_module
 from l2s_node.cuda import graph
 from l2s_node.errors import ClosedError, EngineError, L2SError, MissingError, ModelError, RoomError
 from l2s_node.frame import Frame, PixelFormat, blank
@@ -263,7 +264,28 @@ def test_a_change_never_waits_for_what_is_being_built(stage: Stage, monkeypatch:
     shop.going.set()
     stage.until(lambda: reports.get().engine.startswith("openvino"))
     assert reports.get().world == "day" and shows(sink, LIGHT)()
-    stage.until(lambda: shop.open == 1)
+    stage.close()
+    assert shop.open == 0
+
+
+def test_a_world_that_took_long_is_there_at_once_when_it_is_wanted_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sink,) = stage.sinks
+    shop = Workshop(monkeypatch)
+    monkeypatch.setattr(node_module, "REST", 1)
+    shop.going.set()
+    stage.play(engine="openvino")
+    board, reports = stage.node.board, stage.node.reports
+    seen: list[str] = []
+    for world, size, grey in (("night", "small", DARK), ("day", "small", LIGHT), ("night", "small", DARK),
+                              ("day", "medium", 0.5), ("night", "small", DARK), ("day", "small", LIGHT)):  # fmt: skip
+        board.set({"world": world, "size": size, "crossfade": 0})
+        stage.until(shows(sink, grey))
+        seen.append(reports.get().engine.split()[0])
+        stage.until(lambda: reports.get().engine.startswith("openvino"))
+        stage.until(lambda: shop.open <= 2)
+    assert [seen[i] for i in (2, 4)] == ["openvino"] * 2 and seen[5] == "eager" and shop.begun == 4
     stage.close()
     assert shop.open == 0
 
