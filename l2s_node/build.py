@@ -19,7 +19,7 @@ from l2s_node.loader import SLOW, batches, canvas_of, check, draw_field, find, p
 from l2s_node.models import engines, store, trial
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
-from l2s_node.models.engines.base import INT8, NOT_KEPT, READY, Shape
+from l2s_node.models.engines.base import INT8, READY, Shape
 from l2s_node.models.prebuilt import Prebuilt
 from l2s_node.models.worlds import SIZES, SUFFIX, worlds
 from l2s_node.params import Params
@@ -157,9 +157,8 @@ class _World:
         if READY in engine.reason:
             end = f"is kept already, taken in {took:.2f} s"
         else:
-            why = engine.reason.partition(NOT_KEPT)[2]
-            nothing = f"; {NOT_KEPT}{why}" if why else "; there is nothing to keep"
-            end = f"built in {took:.2f} s" + (", kept" if slot.has(engine.precision) else nothing)
+            kept = ", kept" if slot.has(engine.precision) else "; there is nothing to keep"
+            end = f"built in {took:.2f} s{kept}"
         called = self._called if count == 1 else f"{self._called}, {count} channels at once,"
         return engine, f"{called} {engine.name} {engine.precision}: {end}"
 

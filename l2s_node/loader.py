@@ -9,7 +9,6 @@ so a change of the world never waits until the one before is built.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -34,8 +33,10 @@ if TYPE_CHECKING:
 
     from l2s_node.models.card import ModelCard
     from l2s_node.models.engines import Engine
+    from l2s_node.models.engines.base import Shape
     from l2s_node.models.pix2pix import Generator
-    from l2s_node.pipeline import Batched, Pipeline, Player
+    from l2s_node.models.prebuilt import Prebuilt
+    from l2s_node.pipeline import Pipeline, Player
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,6 @@ class Loaded:
         canvas_for: the canvas that it wants for an input of (width, height).
         engine: what runs it and how ("openvino bfloat16").
         reason: why this engine.
-        for_now: a faster engine is built next.
         close: releases it; call it when nothing plays it any more.
     """
 
@@ -92,8 +92,12 @@ class Loaded:
     canvas_for: Callable[[tuple[int, int]], tuple[int, int]]
     engine: str
     reason: str
-    for_now: bool
     close: Callable[[], None]
+
+    @property
+    def for_now(self) -> bool:
+        """A faster engine is built next."""
+        return self.player.passing
 
 
 class Loader:
@@ -305,59 +309,130 @@ def load(
     import torch
 
     from l2s_node.models import engines
-    from l2s_node.models.engines.base import PRECISIONS
     from l2s_node.models.prebuilt import Prebuilt
 
-    shelf, kept = shelf or Shelf(), Prebuilt()
+    kept, wanted = Prebuilt(), (config.engine, config.precision)
     card, weights = opened(request.world, request.size)
     check(card)
     canvas = canvas_of(card, config, request.frame, device)
-    shape = (1, 1, canvas[1], canvas[0])
-
-    def build(name: str, precision: str, kept: Prebuilt) -> tuple[Engine, str]:
-        draw_field(weights(), card, canvas)
-        engine, reason = engines.build(name, weights(), card, shape, device, precision, kept)
-        engine(torch.zeros(shape, device=device))  # the first call captures or warms up
-        return engine, reason
-
-    def key_of(name: str, precision: str) -> tuple[object, ...]:
-        return card.hash, canvas, name, precision, str(device)
-
-    def build_last(name: str, precision: str, kept: Prebuilt) -> tuple[Engine, str]:
-        if best in CACHED and aside is not None:
-            slot = engines.slot(best, card, shape, device, kept)
-            if not any(map(slot.has, PRECISIONS if precision == "auto" else (precision,))):
-                aside.build(_one_of(request), best, request.frame, shelf.channels)
-        return build(name, precision, kept)
-
-    def on_shelf(name: str, kept: Prebuilt, precision: str = config.precision, *, for_now: bool = False) -> Loaded:
-        key = key_of(name, precision)
-        last = best in SLOW and not for_now and not kept.only
-        engine, reason = shelf.take(
-            key, functools.partial(build_last if last else build, name, precision, kept), long=last
-        )
-        shares = not for_now and batches(engine.name, device, card)
-        several = functools.partial(batched, request, canvas, engine, aside) if shares else None
-        close = functools.partial(shelf.give_back, key)
-        return _loaded(request, card, config, canvas, engine, reason, for_now, close, several)
-
-    measured = engines.measured(card, shape, device, kept)
+    world = _World(request, config, device, shelf or Shelf(), aside, card, weights, canvas)
+    measured = engines.measured(card, world.shape, device, kept)
     best, _, why = engines.choose(config.engine, device, card, measured, config.precision)[0]
     try:
-        if best in SLOW and not shelf.holds(key_of(config.engine, config.precision)):
-            ready = None
-            if best not in CACHED:
-                with contextlib.suppress(EngineError):  # not built before; what else is wrong shows when it is built
-                    ready = on_shelf(best, Prebuilt(only=True))
+        if best in SLOW and not world.shelf.holds(world.key(*wanted)):
+            ready = None if best in CACHED else world.built_before(best)
             if ready is not None:
                 log.info("%s is taken: %s", best, why)
                 yield ready
                 return
-            yield on_shelf("eager", kept, "auto", for_now=True)
-        yield on_shelf(config.engine, kept)
+            yield world.shelved("eager", "auto", functools.partial(world.build, "eager", "auto", kept), passing=True)
+        last = functools.partial(world.build_last, best, *wanted, kept)
+        yield world.shelved(*wanted, last, long=best in SLOW)
     except torch.OutOfMemoryError as err:
-        shelf.tidy()
+        world.shelf.tidy()
         raise EngineError(f"{request.name} needs more memory than {device} has left") from err
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What `load` gets ready: the world of `card` and `weights`, on one canvas."""
+
+    request: Request
+    config: RunConfig
+    device: torch.device
+    shelf: Shelf
+    aside: Aside | None
+    card: ModelCard
+    weights: Callable[[], Generator]
+    canvas: tuple[int, int]
+
+    @property
+    def shape(self) -> Shape:
+        return 1, 1, self.canvas[1], self.canvas[0]
+
+    def key(self, name: str, precision: str) -> tuple[object, ...]:
+        """What its engine lies under on the shelf."""
+        return self.card.hash, self.canvas, name, precision, str(self.device)
+
+    def build(self, name: str, precision: str, kept: Prebuilt) -> tuple[Engine, str]:
+        """(engine, reason), see `engines.build`."""
+        import torch
+
+        from l2s_node.models import engines
+
+        draw_field(self.weights(), self.card, self.canvas)
+        engine, reason = engines.build(name, self.weights(), self.card, self.shape, self.device, precision, kept)
+        engine(torch.zeros(self.shape, device=self.device))  # the first call captures or warms up
+        return engine, reason
+
+    def build_last(self, best: str, name: str, precision: str, kept: Prebuilt) -> tuple[Engine, str]:
+        """The same, compiled aside before where `best` is the engine that it will be."""
+        _compile_aside(
+            self.aside, self.request, best, precision, self.card, self.shape, self.device, self.shelf.channels
+        )
+        return self.build(name, precision, kept)
+
+    def built_before(self, best: str) -> Loaded | None:
+        """It on an engine that `l2s build` built; None where there is none, or none of use."""
+        from l2s_node.models.prebuilt import Prebuilt
+
+        precision = self.config.precision
+        try:
+            return self.shelved(best, precision, functools.partial(self.build, best, precision, Prebuilt(only=True)))
+        except EngineError:
+            return None  # what else is wrong shows when it is built
+
+    def shelved(
+        self,
+        name: str,
+        precision: str,
+        build: Callable[[], tuple[Engine, str]],
+        *,
+        long: bool = False,
+        passing: bool = False,
+    ) -> Loaded:
+        """It on an engine from the shelf, where `build` puts it if there is none; see `Shelf.take`, `Player`."""
+        from l2s_node.pipeline import Player
+
+        key = self.key(name, precision)
+        engine, reason = self.shelf.take(key, build, long=long)
+        shares = not passing and batches(engine.name, self.device, self.card)
+        several = functools.partial(batched, self.request, self.canvas, engine, self.aside) if shares else None
+        player = Player.of(self.request.name, engine, self.canvas, several)
+        return Loaded(
+            request=self.request,
+            player=dataclasses.replace(player, passing=passing),
+            canvas_for=lambda frame: canvas_of(self.card, self.config, frame, engine.device),
+            engine=f"{engine.name} {engine.precision}",
+            reason=reason,
+            close=functools.partial(self.shelf.give_back, key),
+        )
+
+
+def _compile_aside(
+    aside: Aside | None,
+    request: Request,
+    engine: str,
+    precision: str,
+    card: ModelCard,
+    shape: Shape,
+    device: torch.device,
+    channels: int,
+) -> None:
+    """Have compiled by another process what takes long, if that can be and was never done before.
+
+    Raises:
+        EngineError: the show is over.
+    """
+    from l2s_node.models import engines
+    from l2s_node.models.engines.base import PRECISIONS
+    from l2s_node.models.prebuilt import Prebuilt
+
+    if aside is None or engine not in CACHED:
+        return
+    slot = engines.slot(engine, card, shape, device, Prebuilt())
+    if not any(map(slot.has, PRECISIONS if precision == "auto" else (precision,))):
+        aside.build(_one_of(request), engine, request.frame, channels)
 
 
 def _one_of(request: Request) -> str:
@@ -390,9 +465,7 @@ def batched(request: Request, canvas: tuple[int, int], like: Engine, aside: Asid
 
     card, weights = opened(request.world, request.size)
     shape = (count, 1, canvas[1], canvas[0])
-    if aside is not None and like.name in CACHED:
-        if not engines.slot(like.name, card, shape, like.device, Prebuilt()).has(like.precision):
-            aside.build(_one_of(request), like.name, request.frame, count)
+    _compile_aside(aside, request, like.name, like.precision, card, shape, like.device, count)
     draw_field(weights(), card, canvas)
     try:
         return engines.build(like.name, weights(), card, shape, like.device, like.precision, Prebuilt())[0]
@@ -430,27 +503,3 @@ def canvas_of(card: ModelCard, config: RunConfig, frame: tuple[int, int], device
         return canvas_for(frame, card.resolution, card.multiple, thrifty=device.type == "cpu")
     width, height = (max(round(side / card.multiple), 1) * card.multiple for side in config.canvas)
     return width, height
-
-
-def _loaded(
-    request: Request,
-    card: ModelCard,
-    config: RunConfig,
-    canvas: tuple[int, int],
-    engine: Engine,
-    reason: str,
-    for_now: bool,
-    close: Callable[[], None],
-    several: Batched | None,
-) -> Loaded:
-    from l2s_node.pipeline import Player
-
-    return Loaded(
-        request=request,
-        player=dataclasses.replace(Player.of(request.name, engine, canvas, several), passing=for_now),
-        canvas_for=lambda frame: canvas_of(card, config, frame, engine.device),
-        engine=f"{engine.name} {engine.precision}",
-        reason=reason,
-        for_now=for_now,
-        close=close,
-    )

@@ -7,9 +7,8 @@ A file is three lines and the engine's own bytes:
     <seal>                                          HMAC-SHA256 of the line above and the bytes below, hex
 
 It is taken only if every part is as it is now and if the seal is this user's: libraries read such bytes without much
-checking (a damaged blob may take the process along), so they are given
-nothing that this user's l2s hasn't written, bit for bit. Nothing is unpickled: an engine whose loader would do that
-keeps nothing here.
+checking (a damaged blob may take the process along), so they are given nothing that this user's l2s hasn't written, bit
+for bit. Nothing is unpickled: an engine whose loader would do that keeps nothing here.
 """
 
 from __future__ import annotations

@@ -100,8 +100,6 @@ def prepared(generator: Generator, device: torch.device, dtype: torch.dtype = to
 
 READY = "built before"
 """In the reason of an engine that was taken from its slot."""
-NOT_KEPT = "not kept: "
-"""Before the reason why an engine can't be kept, in the reason of an engine."""
 
 
 class Typed(nn.Module):
