@@ -24,7 +24,7 @@ import torch
 from l2s_node.cuda.prepare import Preparer
 from l2s_node.cuda.program import Program, Seat
 from l2s_node.errors import L2SError
-from l2s_node.models.capture import CAPTURING, attempted, playing_stream, recorded
+from l2s_node.models.capture import CAPTURING, OnStream, attempted, playing_stream, recorded
 from l2s_node.models.engines import inductor
 from l2s_node.models.engines.base import Engine, Step
 from l2s_node.models.pix2pix import SEEDS
@@ -68,10 +68,9 @@ class Run:
     arrived: torch.cuda.Event | None = None
 
     def play(self) -> None:
-        """Play it alone."""
-        with torch.cuda.stream(self.stream):
-            self.program.run()
-            self.arrived = self.fetch()
+        """Play it alone; its stream is the current one."""
+        self.program.run(self.stream)
+        self.arrived = self.fetch()
 
     def wait(self) -> None:
         """Until its picture is there."""
@@ -98,6 +97,7 @@ class Chorus:
         with torch.inference_mode(False):  # as an engine's own are
             self._seeds = torch.eye(1, SEEDS, device=device)[0]
         self._stream = playing_stream(device)
+        self._ready = torch.cuda.Event()
         step, seeds = engine.step, None if engine.seeds is None else self._seeds
         assert step is not None
         spare = torch.empty_like(self._y)
@@ -128,24 +128,27 @@ class Chorus:
             together = []
         for run in runs:
             if run not in together:
-                run.play()
+                with OnStream(run.stream):
+                    run.play()
         if together:
             self._together(together)
 
     def _together(self, runs: list[Run]) -> None:
+        """Up to the generator on one stream, since these steps are short; from there each on its own."""
         for run in runs:
-            with torch.cuda.stream(run.stream):
-                run.program.lead()
-            self._stream.wait_stream(run.stream)
+            self._ready.record(run.stream)
+            self._stream.wait_event(self._ready)
         for event in self._former:  # who sang last time and doesn't now may still look at its picture
             self._stream.wait_event(event)
-        with torch.cuda.stream(self._stream):
+        with OnStream(self._stream):
+            for run in runs:
+                run.program.lead()
             self._seeds.copy_(runs[0].program.seeds)
             self._graph.replay()
-        sung = self._stream.record_event()
+            self._ready.record(self._stream)
         for run in runs:
-            run.stream.wait_event(sung)
-            with torch.cuda.stream(run.stream):
+            run.stream.wait_event(self._ready)
+            with OnStream(run.stream):
                 run.program.trail()
                 run.arrived = run.fetch()
         self._former = [run.arrived for run in runs if run.arrived is not None]

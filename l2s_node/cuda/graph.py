@@ -36,7 +36,7 @@ from l2s_node.cuda.prepare import Preparer
 from l2s_node.cuda.program import Program, Seat, structure
 from l2s_node.cuda.upload import Locked
 from l2s_node.frame import Frame, PixelFormat, Texture, blank
-from l2s_node.models.capture import attempted, playing_stream
+from l2s_node.models.capture import OnStream, attempted, playing_stream
 from l2s_node.models.engines import inductor
 from l2s_node.params import Params
 from l2s_node.picture.cuda_gl import Bridge
@@ -103,6 +103,7 @@ class GraphPipeline(Pipeline):
         self._stream = self._up = self._down = playing_stream(device) if device.type == "cuda" else None
         if ahead:
             self._up, self._down = playing_stream(device), playing_stream(device)
+        self._arrivals = [torch.cuda.Event() for _ in range(1 + ahead if self._stream else 0)]
         self._run: Run | None = None
         self._runs: deque[Run | None] = deque()
         self._turn = 0
@@ -182,7 +183,7 @@ class GraphPipeline(Pipeline):
 
     def _streaming(self) -> AbstractContextManager[object]:
         """What is done within is queued on this pipeline's stream."""
-        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+        return nullcontext() if self._stream is None else OnStream(self._stream)
 
     def _crossfade(self, params: Params, now: float) -> float:
         before, weight = self._before, super()._crossfade(params, now)
@@ -238,7 +239,8 @@ class GraphPipeline(Pipeline):
         if program is None:
             return super()._render(frame, plan, knobs, player, plane, params)
         assert self._stream is not None
-        fetch = functools.partial(self._download, program.out, self._shared(plane, plan.geometry.place))
+        there = self._shared(plane, plan.geometry.place)
+        fetch = functools.partial(self._download, program.out, there, self._arrivals[self._turn])
         seeds = None if player.seeds is None else self._seeds
         self._run = Run(program, self._stream, seeds, fetch, self._sent)
         place = self._placed(plan, program)
@@ -247,16 +249,16 @@ class GraphPipeline(Pipeline):
         else:
             place.chorus.wait(self._run)
 
-    def _download(self, made: Tensor, there: Tensor) -> torch.cuda.Event:
-        """What the pipeline's stream makes, to host memory; the event of its arrival."""
+    def _download(self, made: Tensor, there: Tensor, arrived: torch.cuda.Event) -> torch.cuda.Event:
+        """What the pipeline's stream, the current one, makes, to host memory; `arrived` says when it is there."""
         assert self._down is not None and self._stream is not None
         if self._down is self._stream:
             there.copy_(made, non_blocking=True)
         else:
             self._down.wait_stream(self._stream)
-            with torch.cuda.stream(self._down):
+            with OnStream(self._down):
                 there.copy_(made, non_blocking=True)
-        arrived: torch.cuda.Event = self._down.record_event()
+        arrived.record(self._down)
         return arrived
 
     def _placed(self, plan: Plan, program: Program) -> Place | None:
@@ -284,7 +286,7 @@ class GraphPipeline(Pipeline):
         program = self._fed(frame, plan, knobs, player, params)
         if program is None:
             return super()._hand_over(frame, plan, knobs, player, params)
-        program.run()
+        program.run(self._stream)
         picture, bridge = self._opened().painter.picture, self._bridged()
         if bridge is None or not self._tried(lambda: bridge.store(program.out, picture)):
             picture.write(program.out.cpu().numpy())
@@ -316,7 +318,7 @@ class GraphPipeline(Pipeline):
         assert self._up is not None and self._stream is not None
         if self._up is self._stream:
             return program.send(frame, plan.geometry, self._buffers, self._locked)
-        with torch.cuda.stream(self._up):
+        with OnStream(self._up):
             program.send(frame, plan.geometry, self._buffers, self._locked)
         self._sent = self._up.record_event()
         self._stream.wait_event(self._sent)

@@ -30,11 +30,13 @@ from l2s_node.pipeline import Plan, Player, detail_matrices
 log = logging.getLogger(__name__)
 
 NUMBERS = operator.attrgetter(*KNOB_FIELDS)
-REST = (1.0, 0.0, 0.0, 0.0, *NUMBERS(Knobs()))
-"""Numbers to warm up with: weights of the seed fields, knobs."""
+REST = (1.0, 0.0, 0.0, 0.0, *NUMBERS(Knobs()), 0.0, 0.0, 1.0, 1.0)
+"""Numbers to warm up with: weights of the seed fields, knobs, the box of the frame that is taken."""
+BOX = len(REST) - 4
+"""Where the last of them begin."""
 Matrices = tuple[Tensor, Tensor]
-Before = Callable[[Tensor, Matrices, Matrices, Tensor, Memory], Tensor]
-"""(source, rows and columns, those of the detail, numbers, memory) to what the generator is given."""
+Before = Callable[[Tensor, Matrices, Tensor, Memory], Tensor]
+"""(source, rows and columns of the detail, numbers, memory) to what the generator is given."""
 After = Callable[[Tensor, "Tensor | None", Tensor, Memory, "Tensor | None", tuple[Matrices, Matrices], Tensor], None]
 """Fills the last, words of UYVY or half floats, of (picture, the other one of a crossfade, numbers, memory, dry,
 enlarging, out)."""
@@ -44,7 +46,7 @@ Steps = tuple[Before, After]
 def structure(plan: Plan) -> tuple[object, ...]:
     """What a program holds for, but for its players."""
     geometry = plan.geometry
-    begin = None if plan.textured else (plan.kind.size, geometry.into, geometry.flip)
+    begin = None if plan.textured else (plan.kind.size, geometry.into, geometry.flip, _reach(plan))
     end = None if plan.drawn else (plan.style, geometry.place, _own_dry(plan))
     return plan.canvas, plan.route, geometry.shown, begin, end
 
@@ -55,12 +57,16 @@ def steps(plan: Plan) -> Steps:
     textured, drawn = plan.textured, plan.drawn
     x, y, width, height = geometry.shown
     flip, into = geometry.flip, geometry.into
+    (across, down), (wide, high) = _reach(plan), plan.kind.size
 
-    def before(source: Tensor, taken: Matrices, detail: Matrices, numbers: Tensor, memory: Memory) -> Tensor:
+    def before(source: Tensor, detail: Matrices, numbers: Tensor, memory: Memory) -> Tensor:
         if textured:
             luma = unit(source)
         else:
-            luma = sample.unit_luma(sample.by_matrix(source[:, 1::2], *taken))
+            left, top, right, bottom = numbers[BOX:].unbind()
+            rows = sample.taps(high, into[3], top, bottom, down)
+            columns = sample.taps(even(wide), into[2], left, right, across)
+            luma = sample.unit_luma(sample.by_taps(source[:, 1::2], rows, columns))
             luma = sample.into_canvas(sample.flip(luma, flip), into, canvas)
         luma = condition.apply_products(way.levelled(luma, memory, _knobs(numbers), route), *detail)
         return luma if route.conditioned else way.asked(luma)
@@ -79,17 +85,16 @@ def steps(plan: Plan) -> Steps:
             rgb = picture.expand(-1, 3, -1, -1)
         else:
             rgb = way.developed(way.answered(picture, other, knobs), memory, knobs, route)
-        rgb = rgb[0, :, y : y + height, x : x + width]
         if drawn:
-            out.copy_(rgba_half(rgb))
+            out.copy_(rgba_half(rgb[0, :, y : y + height, x : x + width]))
         else:
-            compose.paint(rgb, under, out, style, knobs.mix, knobs.light, larger)
+            compose.paint(rgb[0], under, out, style, knobs.mix, knobs.light, larger)
 
     return before, after
 
 
 def _knobs(numbers: Tensor) -> Knobs:
-    return Knobs(*numbers[SEEDS:].unbind())
+    return Knobs(*numbers[SEEDS:BOX].unbind())
 
 
 FEWER: inductor.Options = {**inductor.QUICK, "realize_reads_threshold": 8}
@@ -212,20 +217,15 @@ class Program:
         with torch.inference_mode(False):  # as an engine's own seeds are, for which its step was compiled
             self._numbers = torch.tensor(REST, device=device)
             self.seeds = self._numbers[:SEEDS]
-        into = geometry.into
-        # bytes are exact in float16, and the matrices' rounding stays under 0.1 of 255
-        self._taking = (
-            torch.zeros(into[3], plan.kind.size[1], device=device, dtype=torch.float16),
-            torch.zeros(into[2], even(plan.kind.size[0]), device=device, dtype=torch.float16),
-        )
+        canvas = plan.canvas[::-1]
         self._larger = (
-            compose.enlarging(shown, (height, width), plan.style.upscale, device),
-            compose.enlarging(shown, (height, width // 2), "bilinear", device),
+            compose.enlarging(canvas, geometry.shown, (height, width), plan.style.upscale, device),
+            compose.enlarging(canvas, geometry.shown, (height, width // 2), "bilinear", device),
         )
-        rows, columns = (torch.zeros(n, n, device=device, dtype=torch.float16) for n in plan.canvas[::-1])
+        # the rounding of half floats stays under 0.1 of 255
+        rows, columns = (torch.zeros(n, n, device=device, dtype=torch.float16) for n in canvas)
         self._detail = rows, columns
         self.fused = False
-        self._taken: object = None
         self._cells = 0.0
         self.asked: Seat | None = None
         self._graphs: Graphs | None = None
@@ -330,7 +330,7 @@ class Program:
         self._ended(made, picture, other, memory, out)
 
     def _begun(self, made: Steps, memory: Memory) -> Tensor:
-        return made[0](self.source.there, self._taking, self._detail, self._numbers, memory)
+        return made[0](self.source.there, self._detail, self._numbers, memory)
 
     def _ended(self, made: Steps, picture: Tensor, other: Tensor | None, memory: Memory, out: Tensor) -> None:
         under = self._dry.there if self.plan.style.needs_dry and not self.plan.drawn else None
@@ -350,15 +350,10 @@ class Program:
 
     def refresh(self, geometry: Geometry, knobs: Knobs, cells: float, seeds: Seeds) -> None:
         """Write what has changed of the numbers; the graph fetches them. The former `run` must be over."""
-        if not self.plan.textured and geometry.taken != self._taken:
-            self._taken = geometry.taken
-            width, height = self.plan.kind.size
-            made = sample.matrices_on(self._device, (even(width), height), geometry.taken, geometry.into[2:])
-            _refill(self._taking, made)
         if cells != self._cells:
             self._cells = cells
             _refill(self._detail, detail_products(self.plan.canvas, cells, self._device))
-        self._written[:] = (*seeds, *NUMBERS(knobs))
+        self._written[:] = (*seeds, *NUMBERS(knobs), *geometry.taken)
         self._graphs = self._latest  # here, where no frame is on its way: former graphs go
 
     @property
@@ -376,10 +371,9 @@ class Program:
         assert self._graphs is not None and self._graphs.after is not None
         self._graphs.after.replay()
 
-    def run(self) -> None:
-        """Fill `out`, on the current stream."""
+    def run(self, stream: torch.cuda.Stream | None) -> None:
+        """Fill `out`, on `stream`, the current one."""
         assert self._graphs is not None
-        stream = torch.cuda.current_stream(self._device) if self._fences else None
         for fence in self._fences:
             fence.wait(stream)
         self._graphs.whole.replay()
@@ -397,6 +391,10 @@ def _source_shape(plan: Plan) -> tuple[int, int]:
     """Of the bytes that the graph begins with: the canvas of a texture, or the frame as UYVY."""
     width, height = plan.kind.size
     return (plan.canvas[1], plan.canvas[0]) if plan.textured else (height, 2 * even(width))
+
+
+def _reach(plan: Plan) -> tuple[int, int]:
+    return sample.reach(plan.kind.size, plan.geometry.taken, plan.geometry.into[2:])
 
 
 def _own_dry(plan: Plan) -> bool:

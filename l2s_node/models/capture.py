@@ -25,6 +25,30 @@ def playing_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device, priority=-1)
 
 
+class OnStream:
+    """What is done within is queued on `stream`, as within `torch.cuda.stream`, for the frame loop.
+
+    That one costs as much as three copies to the GPU: it makes two streams to see which is the current one.
+    """
+
+    __slots__ = ("_device", "_former", "_stream")
+
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        index = self._stream.device_index
+        self._device = torch._C._cuda_getDevice()
+        self._former = torch._C._cuda_getCurrentStream(index)
+        torch.cuda.set_stream(self._stream)  # whose device is the current one then, too
+
+    def __exit__(self, *_: object) -> None:
+        number, index, kind = self._former
+        torch._C._cuda_setStream(stream_id=number, device_index=index, device_type=kind)
+        if self._device != index:
+            torch.cuda.set_device(self._device)
+
+
 def attempted(make: Callable[[], Made]) -> Made:
     """What `make` captures, which is tried again where it fails.
 

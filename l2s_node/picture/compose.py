@@ -15,6 +15,7 @@ from torch import Tensor
 
 from l2s_node.picture.colour import luma_and_chroma, yuv_to_rgb
 from l2s_node.picture.condition import Scalar, luma_of
+from l2s_node.picture.geometry import Rect
 
 Matrices = tuple[Tensor, Tensor]
 
@@ -81,7 +82,7 @@ def paint(
 
     `dry` is the same region of the input at the output's size, needed where ``style.needs_dry``; `mix` 0…1 lays the
     picture over it, `light` 0…1 takes everything towards black. `larger` has `enlarging` of luma and of chroma, for
-    a GPU that multiplies matrices faster than it interpolates.
+    a GPU that multiplies matrices faster than it interpolates; `rgb` is a whole canvas then.
     """
     height, width = out.shape[0], 2 * out.shape[1]
     luma, chroma = luma_and_chroma(rgb.clamp(0, 1), style.standard)
@@ -145,13 +146,23 @@ def enlarge(planes: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     return F.interpolate(planes[None], size=size, mode=mode, align_corners=False)[0]
 
 
-def enlarging(shape: tuple[int, int], size: tuple[int, int], mode: str, device: torch.device) -> Matrices:
-    """(rows ``(h, h')``, columns ``(w, w')``) that do what `enlarge` does, in float16 (within 0.2 of 255)."""
+def enlarging(canvas: tuple[int, int], shown: Rect, size: tuple[int, int], mode: str, device: torch.device) -> Matrices:
+    """(rows ``(H, h)``, columns ``(W, w)``) that do what `enlarge` does to the part `shown` of a canvas.
+
+    In float16, within 0.2 of 255. `canvas` is its (h, w), `size` (H, W). What isn't shown is multiplied by 0: a product
+    over 252 rows of a picture takes a GPU three times as long as one over all of its 256.
+    """
+    left, top, width, height = shown
     rows, columns = (
-        F.interpolate(torch.eye(n)[None, None], size=(m, n), mode=mode, align_corners=False)[0, 0].to(device).half()
-        for n, m in zip(shape, size, strict=True)
+        F.pad(_interpolating(n, m, mode), (before, whole - before - n)).to(device).half()
+        for n, m, before, whole in zip((height, width), size, (top, left), canvas, strict=True)
     )
     return rows, columns
+
+
+def _interpolating(n: int, m: int, mode: str) -> Tensor:
+    """``(m, n)``: what `enlarge` does to an axis of n pixels."""
+    return F.interpolate(torch.eye(n)[None, None], size=(m, n), mode=mode, align_corners=False)[0, 0]
 
 
 def multiply(planes: Tensor, matrices: Matrices) -> Tensor:

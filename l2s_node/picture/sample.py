@@ -7,14 +7,19 @@ in torch for any device; `host.sample` is its twin for frames in host memory.
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from l2s_node.picture.colour import CPU
 from l2s_node.picture.condition import area_matrix
 from l2s_node.picture.geometry import Box, Rect
+
+Taps = tuple[Tensor, Tensor]
+"""Pixels of an axis, ``(samples, reach)`` int64, of which each sample is made, and their weights, float32."""
+SLIVER = 1e-6
+"""Of a pixel, that a sample may miss."""
 
 
 def by_matrix(luma: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -26,26 +31,48 @@ def by_matrix(luma: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 @torch.inference_mode(False)
 def matrices(frame: tuple[int, int], taken: Box, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(rows ``(h, H)``, columns ``(w, W)``) that take the box `taken` of a frame to `size` (both width, height)."""
-    return matrices_on(CPU, frame, taken, size)
-
-
-def matrices_on(
-    device: torch.device, frame: tuple[int, int], taken: Box, size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """`matrices`, made where they are wanted; whoever works on another of a GPU's streams can't share them."""
-    columns = resample_matrix(frame[0], size[0], taken[0], taken[2], device)
-    rows = resample_matrix(frame[1], size[1], taken[1], taken[3], device)
+    columns = resample_matrix(frame[0], size[0], taken[0], taken[2])
+    rows = resample_matrix(frame[1], size[1], taken[1], taken[3])
     return rows, columns
 
 
-def resample_matrix(size: int, samples: int, start: float, stop: float, device: torch.device = CPU) -> Tensor:
+def resample_matrix(size: int, samples: int, start: float, stop: float) -> Tensor:
     """``(samples, size)``: the area filter where `samples` are fewer than pixels, linear interpolation where more."""
     if stop - start >= samples:
-        return area_matrix(size, samples, start, stop, device)
-    sample = torch.arange(samples, dtype=torch.float64, device=device)
+        return area_matrix(size, samples, start, stop)
+    sample = torch.arange(samples, dtype=torch.float64)
     centres = start + (sample + 0.5) * (stop - start) / samples - 0.5
-    pixel = torch.arange(size, dtype=torch.float64, device=device)
+    pixel = torch.arange(size, dtype=torch.float64)
     return (1 - (centres.clamp(0, size - 1)[:, None] - pixel).abs()).clamp_min(0).float()
+
+
+def by_taps(luma: Tensor, rows: Taps, columns: Taps) -> Tensor:
+    """`by_matrix` for who knows what of the matrices isn't 0; compiled, it is one pass over the bytes."""
+    across = (luma[:, columns[0]].float() * columns[1]).sum(-1)
+    return (across[rows[0]] * rows[1][..., None]).sum(1)
+
+
+def taps(size: int, samples: int, start: Tensor, stop: Tensor, reach: int) -> Taps:
+    """What isn't 0 in `resample_matrix`; `start` and `stop` are 0-dim tensors, so that a captured graph follows them.
+
+    In float32 they are 0.0005 of a pixel from where they are in a frame of 8,192.
+    """
+    step = (stop - start) / samples
+    left = start + torch.arange(samples, device=start.device) * step
+    right, centre = left + step, (left + 0.5 * step - 0.5).clamp(0, size - 1)
+    fewer = step >= 1
+    pixel = torch.where(fewer, left, centre).floor()[:, None] + torch.arange(reach, device=start.device)
+    overlap = torch.minimum(right[:, None], pixel + 1) - torch.maximum(left[:, None], pixel)
+    weight = torch.where(fewer, overlap / step, 1 - (centre[:, None] - pixel).abs()).clamp_min(0)
+    return pixel.clamp(0, size - 1).long(), weight
+
+
+def reach(frame: tuple[int, int], taken: Box, size: tuple[int, int]) -> tuple[int, int]:
+    """(across, down): pixels that a sample is made of at most, however far into the frame a box of that shape zooms."""
+    aspect = (taken[2] - taken[0]) / (taken[3] - taken[1])
+    sides = min(frame[0], frame[1] * aspect), min(frame[1], frame[0] / aspect)
+    across, down = (max(math.ceil(side / n - SLIVER) + 1, 2) for side, n in zip(sides, size, strict=True))
+    return across, down
 
 
 def into_canvas(luma: Tensor, into: Rect, canvas: tuple[int, int]) -> Tensor:

@@ -11,12 +11,12 @@ import torch
 from pictures import knobs, noise, tint
 
 from l2s_node.cuda.graph import Preparer
-from l2s_node.cuda.program import FEWER, NUMBERS, REST, Steps, detail_products, fused, steps
+from l2s_node.cuda.program import FEWER, NUMBERS, REST, Steps, detail_products, fused, steps, structure
 from l2s_node.frame import PixelFormat
 from l2s_node.models.capture import attempted
 from l2s_node.models.pix2pix import SEEDS
 from l2s_node.params import BLENDS
-from l2s_node.picture import compose, sample, way
+from l2s_node.picture import compose, way
 from l2s_node.picture.way import Memory
 from l2s_node.pipeline import Kind, Pipeline, Plan, Player
 
@@ -38,20 +38,18 @@ def played(made: Steps, plan: Plan, values: dict[str, Any], frames: int = 3) -> 
         memory = Memory(plan.canvas, CPU)
     geometry, params = plan.geometry, knobs(**values)
     width, height = geometry.place[2:]
-    shown = geometry.shown[3], geometry.shown[2]
     larger = (
-        compose.enlarging(shown, (height, width), plan.style.upscale, CPU),
-        compose.enlarging(shown, (height, width // 2), "bilinear", CPU),
+        compose.enlarging(plan.canvas[::-1], geometry.shown, (height, width), plan.style.upscale, CPU),
+        compose.enlarging(plan.canvas[::-1], geometry.shown, (height, width // 2), "bilinear", CPU),
     )
-    rows, columns = (m.half() for m in sample.matrices(SIZE, geometry.taken, geometry.into[2:]))
     detail_rows, detail_columns = (m.half() for m in detail_products(plan.canvas, params.detail, CPU))
     out = torch.empty(height, width // 2, dtype=torch.int32)
     seen = []
     for i in range(frames):
         source = torch.from_numpy(noise(PixelFormat.UYVY, SIZE, seed=i, smooth=4).planes[0])
         now = way.knobs_for(params, memory.since(i / 30), 1.0)
-        numbers = torch.tensor((*REST[:SEEDS], *NUMBERS(now)))
-        x = made[0](source, (rows, columns), (detail_rows, detail_columns), numbers, memory)
+        numbers = torch.tensor((*REST[:SEEDS], *NUMBERS(now), *geometry.taken))
+        x = made[0](source, (detail_rows, detail_columns), numbers, memory)
         picture = x if plan.route.conditioned else tint(x)
         made[1](picture, None, numbers, memory, source if plan.style.needs_dry else None, larger, out)
         memory.refreshed(plan.route, i / 30)
@@ -116,6 +114,21 @@ def test_a_knob_that_is_turned_compiles_nothing() -> None:
         for i in range(4):
             played(made, plan, {"mix": 0.2 + i / 10, "brightness": i / 10, "detail": 10}, frames=2)
     assert compiled == 2
+
+
+def test_what_is_zoomed_is_no_other_structure_but_what_is_squeezed_is() -> None:
+    """A square picture takes a square of the frame, or all of it: more pixels for each of its own."""
+    square = {framing: _square(framing) for framing in ("crop", "stretch")}
+    assert structure(square["crop"]) == structure(_square("crop", zoom=2.3, pan_x=0.7))
+    assert structure(square["stretch"]) == structure(_square("stretch", zoom=2.3, pan_x=0.7))
+    assert square["crop"].geometry.shown == square["stretch"].geometry.shown
+    assert structure(square["crop"]) != structure(square["stretch"])
+
+
+def _square(framing: str, **values: Any) -> Plan:
+    return Pipeline(output_size=(64, 64))._plan_of(
+        Kind(SIZE, PixelFormat.UYVY), knobs(framing=framing, **values), (64, 64), False
+    )
 
 
 def test_a_capture_that_another_thread_broke_is_tried_again() -> None:

@@ -51,6 +51,30 @@ def test_the_definition_is_the_exact_box_integral(view: dict[str, object]) -> No
         np.testing.assert_allclose(defined(frame, g), wanted(frame, g), atol=1e-4, err_msg=str(size))
 
 
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_taps_are_all_that_is_in_the_matrices(view: dict[str, object]) -> None:
+    """Where a graph on a GPU takes a frame's pixels, from numbers that are there."""
+    for size in SIZES:
+        luma = torch.from_numpy(noise(PixelFormat.UYVY, size, seed=size[0]).planes[0][:, 1::2].copy())
+        g = solve(size, CANVAS, size, **view)  # type: ignore[arg-type]
+        left, top, right, bottom = torch.tensor(g.taken)
+        width, height = g.into[2:]
+        across, down = sample.reach(size, g.taken, (width, height))
+        rows, columns = (
+            sample.taps(size[1], height, top, bottom, down),
+            sample.taps(size[0], width, left, right, across),
+        )
+        want = sample.by_matrix(luma, *sample.matrices(size, g.taken, (width, height)))
+        assert (sample.by_taps(luma, rows, columns) - want).abs().max() < 0.05, size
+
+
+@pytest.mark.parametrize("framing", ["crop", "fit", "stretch"])
+def test_a_sample_reaches_as_far_however_much_is_zoomed(framing: str) -> None:
+    for size in SIZES:
+        views = [solve(size, CANVAS, size, framing, zoom=1 + n / 7) for n in range(50)]
+        assert len({sample.reach(size, view.taken, view.into[2:]) for view in views}) == 1, size
+
+
 @pytest.mark.parametrize("fmt", list(PixelFormat))
 def test_the_host_agrees_in_every_format_size_and_view(fmt: PixelFormat) -> None:
     """Measured: 0.6/255 for formats in RGB (luma is a byte on its way), 0.01/255 for the others."""
