@@ -1,9 +1,9 @@
 """Chorus: channels of one world that are due together are played by one launch of its generator.
 
-Each has a seat, a slice of what the generator takes and of what it gives. The steps before the generator fill a
-channel's seat, on its own stream; when all who are due have come so far, the generator plays every seat at once; from
-there each goes on by itself. Knobs stay each channel's own. The weights of the seed field are one for all seats: who
-dreams otherwise plays alone, and so do all if less than half of the seats are taken.
+Each has a seat, a slice of what the generator takes and of what it gives. When all who are due have sent their frames,
+the steps before the generator fill one seat after the other, and the generator plays every seat at once; from there
+each goes on by itself, on its own stream. Knobs stay each channel's own. The weights of the seed field are one for all
+seats: who dreams otherwise plays alone, and so do all if less than half of the seats are taken.
 
 The network for so many pictures at once is built beside the show, in `l2s-choir`; until it is there, all play alone.
 """

@@ -28,7 +28,7 @@ def playing_stream(device: torch.device) -> torch.cuda.Stream:
 class OnStream:
     """What is done within is queued on `stream`, as within `torch.cuda.stream`, for the frame loop.
 
-    That one costs as much as three copies to the GPU: it makes two streams to see which is the current one.
+    That one makes a stream, in Python, to see which is the current one: 9 to 19 µs, as much as two copies to a GPU.
     """
 
     __slots__ = ("_device", "_former", "_stream")

@@ -15,6 +15,7 @@ from pictures import one_thread as one_thread
 from l2s_node.cuda.graph import GraphPipeline
 from l2s_node.frame import Frame, PixelFormat, page_aligned
 from l2s_node.models import engines
+from l2s_node.models.capture import OnStream
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import Engine
 from l2s_node.pipeline import Player
@@ -72,6 +73,17 @@ def frames(count: int) -> list[Frame]:
 def settled(pipelines: list[GraphPipeline]) -> None:
     for pipeline in pipelines:
         pipeline.settle()
+
+
+def test_a_stream_is_the_current_one_within_alone() -> None:
+    before, one, other = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.Stream()
+    with OnStream(one):
+        assert torch.cuda.current_stream() == one
+        with pytest.raises(ValueError, match="within"), OnStream(other):
+            assert torch.cuda.current_stream() == other
+            raise ValueError("within")
+        assert torch.cuda.current_stream() == one
+    assert torch.cuda.current_stream() == before
 
 
 @pytest.mark.parametrize("card", [SUBPIXEL, CLASSIC], ids=lambda c: c.architecture)
