@@ -138,7 +138,8 @@ class Chorus:
         for run in runs:
             self._ready.record(run.stream)
             self._stream.wait_event(self._ready)
-        for event in self._former:  # who sang last time and doesn't now may still look at its picture
+        # who sang last time and doesn't now may still look at its picture; or at a later one, whose event is the same
+        for event in self._former:
             self._stream.wait_event(event)
         with OnStream(self._stream):
             for run in runs:

@@ -22,6 +22,7 @@ from l2s_node.models.engines import inductor
 from l2s_node.models.pix2pix import SEEDS
 from l2s_node.picture import compose, condition, dry, sample, way
 from l2s_node.picture.buffers import Buffers
+from l2s_node.picture.compose import Matrices
 from l2s_node.picture.geometry import Geometry
 from l2s_node.picture.gl import rgba_half, unit
 from l2s_node.picture.way import KNOB_FIELDS, Knobs, Memory, Seeds
@@ -34,7 +35,6 @@ REST = (1.0, 0.0, 0.0, 0.0, *NUMBERS(Knobs()), 0.0, 0.0, 1.0, 1.0)
 """Numbers to warm up with: weights of the seed fields, knobs, the box of the frame that is taken."""
 BOX = len(REST) - 4
 """Where the last of them begin."""
-Matrices = tuple[Tensor, Tensor]
 Before = Callable[[Tensor, Matrices, Tensor, Memory], Tensor]
 """(source, rows and columns of the detail, numbers, memory) to what the generator is given."""
 After = Callable[[Tensor, "Tensor | None", Tensor, Memory, "Tensor | None", tuple[Matrices, Matrices], Tensor], None]
@@ -218,10 +218,7 @@ class Program:
             self._numbers = torch.tensor(REST, device=device)
             self.seeds = self._numbers[:SEEDS]
         canvas = plan.canvas[::-1]
-        self._larger = (
-            compose.enlarging(canvas, geometry.shown, (height, width), plan.style.upscale, device),
-            compose.enlarging(canvas, geometry.shown, (height, width // 2), "bilinear", device),
-        )
+        self._larger = compose.enlarging(canvas, geometry.shown, (height, width), plan.style.upscale, device)
         # the rounding of half floats stays under 0.1 of 255
         rows, columns = (torch.zeros(n, n, device=device, dtype=torch.float16) for n in canvas)
         self._detail = rows, columns

@@ -146,23 +146,25 @@ def enlarge(planes: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     return F.interpolate(planes[None], size=size, mode=mode, align_corners=False)[0]
 
 
-def enlarging(canvas: tuple[int, int], shown: Rect, size: tuple[int, int], mode: str, device: torch.device) -> Matrices:
+def enlarging(
+    canvas: tuple[int, int], shown: Rect, size: tuple[int, int], upscale: str, device: torch.device
+) -> tuple[Matrices, Matrices]:
     """(rows ``(H, h)``, columns ``(W, w)``) that do what `enlarge` does to the part `shown` of a canvas.
 
-    In float16, within 0.2 of 255. `canvas` is its (h, w), `size` (H, W). What isn't shown is multiplied by 0: a product
-    over 252 rows of a picture takes a GPU three times as long as one over all of its 256.
+    Those of luma, and those of chroma, half as wide. In float16, within 0.2 of 255. `canvas` is its (h, w), `size`
+    (H, W). What isn't shown is multiplied by 0: a product over 252 rows of a picture takes a GPU three times as long as
+    one over all of its 256.
     """
     left, top, width, height = shown
-    rows, columns = (
-        F.pad(_interpolating(n, m, mode), (before, whole - before - n)).to(device).half()
-        for n, m, before, whole in zip((height, width), size, (top, left), canvas, strict=True)
-    )
-    return rows, columns
 
+    def along(n: int, m: int, before: int, whole: int, mode: str) -> Tensor:
+        matrix = F.interpolate(torch.eye(n)[None, None], size=(m, n), mode=mode, align_corners=False)[0, 0]
+        return F.pad(matrix, (before, whole - before - n)).to(device).half()
 
-def _interpolating(n: int, m: int, mode: str) -> Tensor:
-    """``(m, n)``: what `enlarge` does to an axis of n pixels."""
-    return F.interpolate(torch.eye(n)[None, None], size=(m, n), mode=mode, align_corners=False)[0, 0]
+    def both(wide: int, mode: str) -> Matrices:
+        return along(height, size[0], top, canvas[0], mode), along(width, wide, left, canvas[1], mode)
+
+    return both(size[1], upscale), both(size[1] // 2, "bilinear")
 
 
 def multiply(planes: Tensor, matrices: Matrices) -> Tensor:

@@ -139,17 +139,15 @@ def _integer_operator(size: int, cells: int) -> tuple[Tensor, Tensor]:
     return area_matrix(size, cells), bicubic_matrix(cells, size)
 
 
-def area_matrix(
-    size: int, cells: int, start: float = 0.0, stop: float | None = None, device: torch.device | None = None
-) -> Tensor:
+def area_matrix(size: int, cells: int, start: float = 0.0, stop: float | None = None) -> Tensor:
     """``(cells, size)``: exact box filter over ``[start, stop)`` (all of it by default); rows sum to 1.
 
     Outside ``[0, size)`` the border sample goes on (so a box may hang over the edge).
     """
     stop = float(size) if stop is None else stop
-    edges = torch.linspace(start, stop, cells + 1, dtype=torch.float64, device=device)
+    edges = torch.linspace(start, stop, cells + 1, dtype=torch.float64)
     left, right = edges[:-1, None], edges[1:, None]
-    sample = torch.arange(size, dtype=torch.float64, device=device)[None]
+    sample = torch.arange(size, dtype=torch.float64)[None]
     lower, upper = sample.clone(), sample + 1
     lower[:, 0], upper[:, -1] = -torch.inf, torch.inf
     overlap = (torch.minimum(right, upper) - torch.maximum(left, lower)).clamp_min(0)

@@ -38,10 +38,7 @@ def played(made: Steps, plan: Plan, values: dict[str, Any], frames: int = 3) -> 
         memory = Memory(plan.canvas, CPU)
     geometry, params = plan.geometry, knobs(**values)
     width, height = geometry.place[2:]
-    larger = (
-        compose.enlarging(plan.canvas[::-1], geometry.shown, (height, width), plan.style.upscale, CPU),
-        compose.enlarging(plan.canvas[::-1], geometry.shown, (height, width // 2), "bilinear", CPU),
-    )
+    larger = compose.enlarging(plan.canvas[::-1], geometry.shown, (height, width), plan.style.upscale, CPU)
     detail_rows, detail_columns = (m.half() for m in detail_products(plan.canvas, params.detail, CPU))
     out = torch.empty(height, width // 2, dtype=torch.int32)
     seen = []

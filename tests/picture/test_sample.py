@@ -60,10 +60,8 @@ def test_taps_are_all_that_is_in_the_matrices(view: dict[str, object]) -> None:
         left, top, right, bottom = torch.tensor(g.taken)
         width, height = g.into[2:]
         across, down = sample.reach(size, g.taken, (width, height))
-        rows, columns = (
-            sample.taps(size[1], height, top, bottom, down),
-            sample.taps(size[0], width, left, right, across),
-        )
+        rows = sample.taps(size[1], height, top, bottom, down)
+        columns = sample.taps(size[0], width, left, right, across)
         want = sample.by_matrix(luma, *sample.matrices(size, g.taken, (width, height)))
         assert (sample.by_taps(luma, rows, columns) - want).abs().max() < 0.05, size
 
