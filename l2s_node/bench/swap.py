@@ -20,6 +20,7 @@ from l2s_node.bench._row import Row, Task, timing
 from l2s_node.bench._worlds import OURS, random_world
 from l2s_node.control.packet import write_message
 from l2s_node.errors import EngineError
+from l2s_node.loader import SLOW
 from l2s_node.models import engines, store
 from l2s_node.models.card import ModelCard
 from l2s_node.models.prebuilt import Prebuilt
@@ -51,6 +52,8 @@ def rows(task: Task) -> Iterator[Row]:
     for size, times in after.compiled.items():
         what = f"from the knob to our {size}'s first picture on {engine}, after l2s build"
         yield timing(what, times, "without", before.compiled.get(size, ()))
+    for size, times in after.back.items():
+        yield timing(f"from the knob back to our {size}, which stays built, on {engine}", times)
     yield timing("between two pictures during such a change", after.during, "without", before.during,
                  note=f"longest {max(after.during):.1f} ms, without {max(before.during):.1f} ms")  # fmt: skip
 
@@ -61,6 +64,7 @@ class _Show:
     Attributes:
         first, compiled: milliseconds from the knob to the first picture of any engine's, and of the wanted one's, by
             size.
+        back: as `compiled`, of what took long to be built and had played in this show before, so that it is kept.
         during, rest: milliseconds between two pictures, during changes and else.
         changes: how many there were.
     """
@@ -72,9 +76,12 @@ class _Show:
         writes = sorted(event["ts"] / 1e6 for event in events if event["name"] == "write null:")
         self.first: dict[str, list[float]] = {}
         self.compiled: dict[str, list[float]] = {}
-        changes = []
+        self.back: dict[str, list[float]] = {}
+        changes, played = [], {SIZES[0]}
         for at, size in turned:
-            for times, end in ((self.first, f"/{size} on "), (self.compiled, f"/{size} on {engine}")):
+            wanted = self.back if engine in SLOW and size in played else self.compiled
+            played.add(size)
+            for times, end in ((self.first, f"/{size} on "), (wanted, f"/{size} on {engine}")):
                 seen = next((t for t, name in came if t >= at and end in name), None)
                 if seen is not None:
                     times.setdefault(size, []).append((seen - at) * 1e3)

@@ -286,11 +286,12 @@ class GraphPipeline(Pipeline):
         program = self._fed(frame, plan, knobs, player, params)
         if program is None:
             return super()._hand_over(frame, plan, knobs, player, params)
+        assert self._stream is not None
         program.run(self._stream)
         picture, bridge = self._opened().painter.picture, self._bridged()
         if bridge is None or not self._tried(lambda: bridge.store(program.out, picture)):
             picture.write(program.out.cpu().numpy())
-        torch.cuda.current_stream(self.device).synchronize()
+        self._stream.synchronize()
 
     def _fed(self, frame: Frame, plan: Plan, knobs: Knobs, player: Player, params: Params) -> Program | None:
         """The program of this structure, which was given `frame` and may run; None where there is none yet."""
