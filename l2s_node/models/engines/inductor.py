@@ -43,8 +43,8 @@ QUICK: Options = {
 """On Hopper a kernel's launch overlaps the end of the one before; steps that depend on nothing of each other share one:
 0.01 ms a network on an H100. The parts of a product (`gemm`), 16 at most, are added up where the sum is read, not by a
 kernel of their own: of our small's 26 kernels between two products 16 are left, of the classic large's 24 are 17.
-Nothing is measured while it compiles: what a slow or busy processor made of a launch decided over block sizes, and so over
-0.18 or 0.24 ms of the classic large; by rule it takes what it took at best."""
+Nothing is measured while it compiles: what a slow or busy processor made of launches decided over block sizes, and so
+over 0.18 or 0.24 ms of the classic large; by rule it takes what it took at best."""
 CAPTURED = "when stream is capturing"
 """What CUDA says to whoever waits for the whole GPU while some thread captures a graph."""
 FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
