@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 from typing import TYPE_CHECKING
 
+from l2s_node import collector
 from l2s_node.config import RunConfig, worlds_folders
 from l2s_node.errors import L2SError
 from l2s_node.loader import Loaded, Loader, Request
@@ -105,8 +105,7 @@ class Stage:
         if self.playing is not None:
             self._retired.append(self.playing)
         else:
-            # what was imported to get here stays for good: the collector need not walk it while the show runs
-            gc.freeze()
+            collector.keep()  # what was imported to get here
         self.playing = loaded
 
     def _refuse(self, request: Request | None, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import shutil
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from l2s_node.collector import PATIENCE, keep
 from l2s_node.errors import EngineError
 from l2s_node.models.capture import ATTEMPTS, CAPTURING, captured
 from l2s_node.models.engines.base import PRECISIONS, READY, Shape, pick_precision, prepared, seeds_of
@@ -92,15 +94,25 @@ def cache() -> Path:
 
 def either(make: Callable[[Options], Made], quick: Options = QUICK) -> Made:
     """What `make` makes by inductor's `quick` ways or, where these fail, which is said, by its usual ones."""
-    for _ in range(ATTEMPTS):
-        try:
-            return make(quick)
-        except (*FAULTS, EngineError) as err:
-            reason = first_line(err)
-        if CAPTURED not in reason:  # else another thread captured a graph while the compiler measured
-            break
-    log.info("inductor goes its usual ways, since the quick ones fail here: %s", reason)
-    return make({})
+    with PATIENCE:
+        _compiler()
+        for _ in range(ATTEMPTS):
+            try:
+                return make(quick)
+            except (*FAULTS, EngineError) as err:
+                reason = first_line(err)
+            if CAPTURED not in reason:  # else another thread captured a graph while the compiler measured
+                break
+        log.info("inductor goes its usual ways, since the quick ones fail here: %s", reason)
+        return make({})
+
+
+@functools.cache
+def _compiler() -> None:
+    """Import what compiles, 200,000 objects, which stay: of what a world needs of its own, 50,000, all may go again."""
+    import torch._inductor.compile_fx  # and with it torch._dynamo  # noqa: F401
+
+    keep()
 
 
 class _Inductor:

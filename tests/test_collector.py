@@ -1,0 +1,86 @@
+"""What lets Python's search for cycles stop the show no longer than it must."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from l2s_node.collector import PATIENCE
+
+CYCLES = 60_000
+"""Enough for dozens of searches of the young."""
+COMPILED = """
+import gc
+import torch
+from l2s_node.models.engines import inductor
+gc.freeze()  # as the first world that plays does
+old, done = [], []
+gc.callbacks.append(lambda phase, info: phase == "stop" and info["generation"] == 2 and old.append(not done))
+def made(options):
+    import sympy  # another 0.1 million objects come with what a compiler does
+    kept = [[] for _ in range(200_000)]
+    return lambda: kept
+play = inductor.either(made)
+done.append(True)
+gc.collect()
+print(any(old), len(old) > 0, gc.get_freeze_count() > 150_000, len(play()))
+"""
+
+
+@contextmanager
+def searched() -> Iterator[list[int]]:
+    """The generations that were searched within."""
+    found: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            found.append(info["generation"])
+
+    gc.callbacks.append(note)
+    try:
+        yield found
+    finally:
+        gc.callbacks.remove(note)
+
+
+def live_on() -> list[list[object]]:
+    """Objects that Python has to search, and that stay."""
+    return [[] for _ in range(CYCLES)]
+
+
+def test_only_the_young_are_searched_while_somebody_is_patient() -> None:
+    usual = gc.get_threshold()
+    gc.collect()
+    with searched() as found, PATIENCE, PATIENCE:
+        kept = live_on() + live_on()
+    assert len(kept) == 2 * CYCLES
+    assert 1 in found and 2 not in found
+    assert gc.get_threshold() == usual
+
+
+def test_the_old_are_searched_again_when_the_last_one_has_left() -> None:
+    usual, entered, leave = gc.get_threshold(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with PATIENCE:
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=other)
+    with PATIENCE:
+        thread.start()
+        entered.wait()
+    inside = gc.get_threshold()
+    leave.set()
+    thread.join()
+    assert inside[2] > 1_000_000
+    assert gc.get_threshold() == usual
+
+
+def test_what_is_imported_to_compile_is_not_searched_any_more_and_nothing_old_meanwhile() -> None:
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True", "200000"]
