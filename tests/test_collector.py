@@ -17,7 +17,7 @@ COMPILED = """
 import gc
 import torch
 from l2s_node.models.engines import inductor
-gc.freeze()  # as the first world that plays does
+gc.freeze()  # as the first world does that plays
 old, done = [], []
 gc.callbacks.append(lambda phase, info: phase == "stop" and info["generation"] == 2 and old.append(not done))
 def made(options):
@@ -81,6 +81,6 @@ def test_the_old_are_searched_again_when_the_last_one_has_left() -> None:
     assert gc.get_threshold() == usual
 
 
-def test_what_is_imported_to_compile_is_not_searched_any_more_and_nothing_old_meanwhile() -> None:
+def test_what_the_first_compiled_world_brought_is_not_searched_any_more_and_nothing_old_meanwhile() -> None:
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True", "200000"]

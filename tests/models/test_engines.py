@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import gc
 import importlib.util
 import logging
 import shutil
 import subprocess
 import sys
 import time
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
@@ -334,6 +336,32 @@ def test_a_compiler_that_a_capture_disturbed_is_asked_again() -> None:
         return "made"
 
     assert inductor.either(never) == "made" and asked == [inductor.QUICK, {}]
+
+
+def test_a_compiled_world_goes_without_a_search_for_cycles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the first one that is compiled nothing is ever searched again: see `collector.keep`."""
+    held: list[weakref.ref[object]] = []
+
+    class Watched(inductor._Whole):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            held.extend((weakref.ref(self), weakref.ref(next(self.parameters()))))
+
+    monkeypatch.setattr(inductor, "_Whole", Watched)
+    generator = lively(SUBPIXEL)
+    generator.draw_field(64, 64, 5)
+    gc.disable()
+    try:
+        run = inductor.compiled(generator, (1, 1, 64, 64), CPU, torch.float32, "aot_eager")
+        with torch.inference_mode():
+            run(torch.zeros(1, 1, 64, 64), inductor.seeds_of(generator, CPU))
+        assert all(each() is not None for each in held)
+        del run
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 # --- ONNX Runtime with NVIDIA's plugin --------------------------------------------------------------------------------

@@ -95,23 +95,29 @@ def cache() -> Path:
 def either(make: Callable[[Options], Made], quick: Options = QUICK) -> Made:
     """What `make` makes by inductor's `quick` ways or, where these fail, which is said, by its usual ones."""
     with PATIENCE:
-        _compiler()
-        for _ in range(ATTEMPTS):
-            try:
-                return make(quick)
-            except (*FAULTS, EngineError) as err:
-                reason = first_line(err)
-            if CAPTURED not in reason:  # else another thread captured a graph while the compiler measured
-                break
-        log.info("inductor goes its usual ways, since the quick ones fail here: %s", reason)
-        return make({})
+        made = _either(make, quick)
+        _keep_compiler()
+    return made
+
+
+def _either(make: Callable[[Options], Made], quick: Options) -> Made:
+    for _ in range(ATTEMPTS):
+        try:
+            return make(quick)
+        except (*FAULTS, EngineError) as err:
+            reason = first_line(err)
+        if CAPTURED not in reason:  # else another thread captured a graph while the compiler measured
+            break
+    log.info("inductor goes its usual ways, since the quick ones fail here: %s", reason)
+    return make({})
 
 
 @functools.cache
-def _compiler() -> None:
-    """Import what compiles, 200,000 objects, which stay: of what a world needs of its own, 50,000, all may go again."""
-    import torch._inductor.compile_fx  # and with it torch._dynamo  # noqa: F401
+def _keep_compiler() -> None:
+    """What the first world brought along: the compiler, 200,000 objects, and of its own 50,000.
 
+    Its weights are held by none of these in circles: they go with the engine.
+    """
     keep()
 
 
