@@ -223,6 +223,11 @@ class Slot:
         """The same, and None is just None."""
         return self._store.take(self._of(precision)) if self._store else None
 
+    @property
+    def called(self) -> str | None:
+        """What it is for, in words that nothing else has; None where nothing is kept."""
+        return _line(self._parts).decode("ascii") if self._store is not None else None
+
     def has(self, precision: str) -> bool:
         """Whether something is kept; if it is of any use shows when it is taken."""
         return self._store is not None and self._store.has(self._of(precision))

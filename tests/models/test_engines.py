@@ -25,6 +25,7 @@ import pytest
 import torch
 from nets import CLASSIC, SUBPIXEL, lively, picture
 from torch import Tensor
+from torch._dynamo.utils import counters
 
 from l2s_node import config
 from l2s_node.errors import EngineError
@@ -338,30 +339,68 @@ def test_a_compiler_that_a_capture_disturbed_is_asked_again() -> None:
     assert inductor.either(never) == "made" and asked == [inductor.QUICK, {}]
 
 
-def test_a_compiled_world_goes_without_a_search_for_cycles(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_compiled_world_goes_without_a_search_for_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the first one that is compiled nothing is ever searched again: see `collector.keep`."""
     held: list[weakref.ref[object]] = []
 
     class Watched(inductor._Whole):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            held.extend((weakref.ref(self), weakref.ref(next(self.parameters()))))
+            held.extend(map(weakref.ref, self.parameters()))
 
     monkeypatch.setattr(inductor, "_Whole", Watched)
     generator = lively(SUBPIXEL)
     generator.draw_field(64, 64, 5)
     gc.disable()
     try:
-        run = inductor.compiled(generator, (1, 1, 64, 64), CPU, torch.float32, "aot_eager")
+        run = inductor.compiled(generator, (1, 1, 64, 64), CPU, torch.float32, "aot_eager", network="remembered")
         with torch.inference_mode():
             run(torch.zeros(1, 1, 64, 64), inductor.seeds_of(generator, CPU))
-        assert all(each() is not None for each in held)
+        assert held and all(each() is not None for each in held)
         del run
-        assert [each() for each in held] == [None, None]
+        assert not any(each() is not None for each in held)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("card", [SUBPIXEL, CLASSIC], ids=lambda c: c.architecture)
+def test_another_world_of_the_network_compiles_nothing(card: ModelCard) -> None:
+    def played(number: int, network: str) -> Tensor:
+        torch.manual_seed(number)
+        generator = lively(card)
+        with torch.no_grad():
+            for weight in generator.parameters():
+                weight.mul_(1 - number / 10)
+        generator.draw_field(64, 64, number)
+        run = inductor.compiled(generator, (1, 1, 64, 64), CPU, torch.float32, "eager", network=network)
+        x, seeds = picture(64, 64), inductor.seeds_of(generator, CPU)
+        with torch.inference_mode():
+            wanted = generator(x) if seeds is None else generator(x, seeds=seeds)
+            assert differences(run(x, seeds), wanted)[1] < 1e-3
+            return wanted
+
+    def graphs() -> int:
+        return int(counters["stats"]["unique_graphs"])
+
+    first = played(0, f"{card.architecture} one")
+    before = graphs()
+    for number in (1, 2, 3):
+        assert differences(played(number, f"{card.architecture} one"), first)[1] > 0.1
+    assert graphs() == before
+    played(4, f"{card.architecture} other")
+    assert graphs() == before + 1
+
+
+def test_so_many_networks_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductor, "NETWORKS", inductor.Networks())
+    generator = lively(dataclasses.replace(SUBPIXEL, channels=(4, 4), multiple=4))
+    for n in range(inductor.Networks.MOST + 2):
+        height = 8 + 4 * n
+        generator.draw_field(height, 8, 1)
+        run = inductor.compiled(generator, (1, 1, height, 8), CPU, torch.float32, "eager", network=f"{n}")
+        for _ in range(2):
+            run(picture(height, 8), inductor.seeds_of(generator, CPU))
+    assert len(inductor.NETWORKS) == inductor.Networks.MOST
 
 
 # --- ONNX Runtime with NVIDIA's plugin --------------------------------------------------------------------------------

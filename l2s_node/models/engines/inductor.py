@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import logging
 import shutil
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from l2s_node.collector import PATIENCE, keep
 from l2s_node.errors import EngineError
@@ -32,6 +35,10 @@ _OFFERED = (("float16", "bfloat16", "float32"), "half the memory traffic of floa
 Made = TypeVar("Made")
 Run = Callable[[Tensor, Tensor | None], Tensor]
 """The network of (x, seeds), float32 to float32."""
+Weights = dict[str, Tensor]
+"""Of a network, by name."""
+AnyWeights = Callable[[Weights, Tensor, "Tensor | None"], Tensor]
+"""A network of (weights, x, seeds)."""
 Options = dict[str, Any]
 """Of inductor, for one network."""
 QUICK: Options = {
@@ -76,7 +83,7 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
     known = slot.take(precision) is not None and any(cache().iterdir())
 
     def made(options: Options) -> _Inductor:
-        run = compiled(generator, shape, device, PRECISIONS[precision], "inductor", options)
+        run = compiled(generator, shape, device, PRECISIONS[precision], "inductor", options, slot.called)
         return _Inductor(run, generator, shape, device, precision, f"{reason}; {READY}" if known else reason)
 
     engine = either(made)
@@ -200,15 +207,60 @@ def compiled(
     dtype: torch.dtype,
     backend: str = "inductor",
     options: Options | None = None,
+    network: str | None = None,
 ) -> Run:
-    """`generator` as one compiled function; it is compiled by its first call."""
+    """`generator` as one compiled function; it is compiled by its first call.
+
+    `network` says all of it but its weights: whoever is called alike takes what the first one compiled, as long as it
+    is remembered.
+    """
     whole = _Whole(generator, shape, device, dtype)
+    weights = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}
+    key = network, shape, device, dtype, backend, repr(options)
+    call = NETWORKS.of(key) or _of_any_weights(whole, backend, options)
 
     def run(x: Tensor, seeds: Tensor | None) -> Tensor:
-        y: Tensor = whole(x, seeds)
+        y = call(weights, x, seeds)
+        if network:
+            NETWORKS.keep(key, call)
         return y
 
-    made: Run = afresh(run, backend, options)
+    return run
+
+
+class Networks:
+    """Compiled networks, without weights: a change to another world of the size compiles nothing. For any threads."""
+
+    MOST = 8
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[tuple[object, ...], AnyWeights] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def of(self, key: tuple[object, ...]) -> AnyWeights | None:
+        return self._made.get(key)
+
+    def keep(self, key: tuple[object, ...], made: AnyWeights) -> None:
+        """It has been compiled by now; the one that was kept first goes where there are too many."""
+        with self._lock:
+            if self._made.setdefault(key, made) is made and len(self._made) > self.MOST:
+                self._made.pop(next(iter(self._made)))
+
+
+NETWORKS = Networks()
+
+
+def _of_any_weights(whole: _Whole, backend: str, options: Options | None) -> AnyWeights:
+    bare = copy.deepcopy(whole).to("meta")
+
+    def run(weights: Weights, x: Tensor, seeds: Tensor | None) -> Tensor:
+        y: Tensor = functional_call(bare, weights, (x, seeds))
+        return y
+
+    made: AnyWeights = afresh(run, backend, options)
     return made
 
 
