@@ -366,17 +366,13 @@ def test_a_compiled_world_goes_without_a_search_for_cycles(monkeypatch: pytest.M
 @pytest.mark.parametrize("card", [SUBPIXEL, CLASSIC], ids=lambda c: c.architecture)
 def test_another_world_of_the_network_compiles_nothing(card: ModelCard) -> None:
     def played(number: int, network: str) -> Tensor:
-        torch.manual_seed(number)
-        generator = lively(card)
-        with torch.no_grad():
-            for weight in generator.parameters():
-                weight.mul_(1 - number / 10)
+        generator = lively(card, number)
         generator.draw_field(64, 64, number)
         run = inductor.compiled(generator, (1, 1, 64, 64), CPU, torch.float32, "eager", network=network)
         x, seeds = picture(64, 64), inductor.seeds_of(generator, CPU)
         with torch.inference_mode():
             wanted = generator(x) if seeds is None else generator(x, seeds=seeds)
-            assert differences(run(x, seeds), wanted)[1] < 1e-3
+            assert differences(run(x, seeds), wanted)[1] < 1e-4
             return wanted
 
     def graphs() -> int:

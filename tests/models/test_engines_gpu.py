@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from nets import CLASSIC, SUBPIXEL, lively, picture
+from torch._dynamo.utils import counters
 
 from l2s_node.models import engines
 from l2s_node.models.card import ModelCard
@@ -140,3 +141,27 @@ def test_what_was_built_before_plays_the_same(name: str, tmp_path: Path, monkeyp
         graph.replay()
         assert (out.cpu() - want).abs().mean() <= TOLERANCE["float16"][0]
         engine.close()
+
+
+@pytest.mark.slow
+def test_worlds_of_one_network_share_what_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("L2S_HOME", str(tmp_path))
+    reason = engines.room("inductor").missing()
+    if reason is not None:
+        pytest.skip(reason)
+    x, shown, graphs = picture(*SIZE), [], []
+    for number in (1, 2):
+        card = dataclasses.replace(SUBPIXEL, hash=str(number) * 64, seed=number)
+        generator = lively(card, number)
+        generator.draw_field(*SIZE, number)
+        with torch.inference_mode():
+            want = generator(x)
+        engine, _ = engines.build("inductor", generator, card, (1, 1, *SIZE), CUDA, "auto", Prebuilt())
+        shown.append((engine, want))
+        graphs.append(counters["stats"]["unique_graphs"])
+        for played, wanted in shown:  # the first one still plays its own weights
+            assert (played(x.to(CUDA)).cpu() - wanted).abs().mean() <= TOLERANCE["float16"][0]
+    assert graphs[0] == graphs[1]
+    assert (shown[0][1] - shown[1][1]).abs().mean() > 0.05
+    for played, _ in shown:
+        played.close()
