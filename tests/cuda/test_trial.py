@@ -1,4 +1,4 @@
-"""`l2s build` without an engine's name on an NVIDIA GPU: the trial between those that play there, and what goes by it."""
+"""`l2s build` without an engine's name on an NVIDIA GPU: the trial between those that play there, who goes by it."""
 
 from __future__ import annotations
 

@@ -241,6 +241,7 @@ class Networks:
         return len(self._made)
 
     def of(self, key: tuple[object, ...]) -> AnyWeights | None:
+        """What was kept under that key, if it is still there."""
         return self._made.get(key)
 
     def keep(self, key: tuple[object, ...], made: AnyWeights) -> None:
