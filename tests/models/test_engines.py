@@ -268,17 +268,19 @@ def test_openvino_says_what_it_cant_write(function: Callable[[Tensor], Tensor], 
         openvino.build(Odd(function), (1, 1, 8, 8), CPU, "auto")
 
 
-def test_inductor_doesnt_give_up_after_eight_shapes() -> None:
+def test_inductor_doesnt_give_up_after_eight_shapes_and_remembers_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch counts recompilations per code object; here without a GPU, so without inductor itself."""
+    monkeypatch.setattr(inductor, "NETWORKS", inductor.Networks())
     generator = lively(SHALLOW)
     for index in range(10):
         height = 8 + 4 * index
         generator.draw_field(height, 8, 1)
         x = picture(height, 8)
-        run = inductor.compiled(generator, (1, 1, height, 8), CPU, torch.float32, backend="eager")
+        run = inductor.compiled(generator, (1, 1, height, 8), CPU, torch.float32, "eager", network="shallow")
         weights = torch.tensor([0.5, 0.5, 0.5, 0.5])
         with torch.inference_mode():
             assert differences(run(x, weights), generator(x, seeds=weights))[1] < 1e-4
+    assert len(inductor.NETWORKS) == inductor.Networks.MOST < 10
 
 
 def made_by_inductor(generator: Generator, monkeypatch: pytest.MonkeyPatch, store: Prebuilt | None = None) -> Any:
@@ -388,19 +390,6 @@ def test_another_world_of_the_network_compiles_nothing(card: ModelCard) -> None:
     assert graphs() == before
     played(4, f"{card.architecture} other")
     assert graphs() == before + 1
-
-
-def test_so_many_networks_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inductor, "NETWORKS", inductor.Networks())
-    monkeypatch.setattr(inductor.Networks, "MOST", 2)
-    generator = lively(SHALLOW)
-    for n in range(4):
-        height = 8 + 4 * n
-        generator.draw_field(height, 8, 1)
-        run = inductor.compiled(generator, (1, 1, height, 8), CPU, torch.float32, "eager", network=f"{n}")
-        for _ in range(2):
-            run(picture(height, 8), inductor.seeds_of(generator, CPU))
-    assert len(inductor.NETWORKS) == 2
 
 
 # --- ONNX Runtime with NVIDIA's plugin --------------------------------------------------------------------------------
