@@ -17,7 +17,7 @@ def keep() -> None:
     gc.freeze()
 
 
-class Patience:
+class YoungOnly:
     """A context manager for any threads: while one is within, only young objects are searched, a matter of
     milliseconds. The old ones' turn comes after it.
     """
@@ -41,5 +41,5 @@ class Patience:
                 gc.set_threshold(*self._usual)
 
 
-PATIENCE = Patience()
+YOUNG_ONLY = YoungOnly()
 """The process's one."""

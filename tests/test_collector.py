@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from l2s_node.collector import PATIENCE
+from l2s_node.collector import YOUNG_ONLY
 
 CYCLES = 60_000
 """Enough for dozens of searches of the young."""
@@ -52,10 +52,10 @@ def live_on() -> list[list[object]]:
     return [[] for _ in range(CYCLES)]
 
 
-def test_only_the_young_are_searched_while_somebody_is_patient() -> None:
+def test_only_the_young_are_searched_while_somebody_is_within() -> None:
     usual = gc.get_threshold()
     gc.collect()
-    with searched() as found, PATIENCE, PATIENCE:
+    with searched() as found, YOUNG_ONLY, YOUNG_ONLY:
         kept = live_on() + live_on()
     assert len(kept) == 2 * CYCLES
     assert 1 in found and 2 not in found
@@ -66,12 +66,12 @@ def test_the_old_are_searched_again_when_the_last_one_has_left() -> None:
     usual, entered, leave = gc.get_threshold(), threading.Event(), threading.Event()
 
     def other() -> None:
-        with PATIENCE:
+        with YOUNG_ONLY:
             entered.set()
             leave.wait()
 
     thread = threading.Thread(target=other)
-    with PATIENCE:
+    with YOUNG_ONLY:
         thread.start()
         entered.wait()
     inside = gc.get_threshold()

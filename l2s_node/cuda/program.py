@@ -116,10 +116,8 @@ class Fusing:
     whole GPU, which breaks what is being captured.
     """
 
-    MOST = 32
-
     def __init__(self) -> None:
-        self._made: dict[tuple[object, ...], Steps] = {}
+        self._made: inductor.Remembered[Steps] = inductor.Remembered(32)
         self._said = False
 
     def of(self, plan: Plan) -> Steps | None:
@@ -128,7 +126,7 @@ class Fusing:
 
     def forget(self, plan: Plan) -> None:
         """They don't do for every player."""
-        self._made.pop(structure(plan), None)
+        self._made.forget(structure(plan))
 
     def build(self, plan: Plan, run: Callable[[Steps], None]) -> Steps | None:
         """Compiled steps, which `run` has called; None where they can't be compiled, which is said once."""
@@ -148,9 +146,7 @@ class Fusing:
             except inductor.FAULTS as err:
                 reason = inductor.first_line(err)
             else:
-                if len(self._made) >= self.MOST:
-                    self._made.pop(next(iter(self._made)))
-                self._made[structure(plan)] = made
+                self._made.put(structure(plan), made)
                 return made
         if not self._said:
             self._said = True

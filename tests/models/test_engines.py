@@ -270,7 +270,7 @@ def test_openvino_says_what_it_cant_write(function: Callable[[Tensor], Tensor], 
 
 def test_inductor_doesnt_give_up_after_eight_shapes_and_remembers_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch counts recompilations per code object; here without a GPU, so without inductor itself."""
-    monkeypatch.setattr(inductor, "NETWORKS", inductor.Networks())
+    monkeypatch.setattr(inductor, "NETWORKS", inductor.Remembered(inductor.NETWORKS.most))
     generator = lively(SHALLOW)
     for index in range(10):
         height = 8 + 4 * index
@@ -280,7 +280,7 @@ def test_inductor_doesnt_give_up_after_eight_shapes_and_remembers_so_many(monkey
         weights = torch.tensor([0.5, 0.5, 0.5, 0.5])
         with torch.inference_mode():
             assert differences(run(x, weights), generator(x, seeds=weights))[1] < 1e-4
-    assert len(inductor.NETWORKS) == inductor.Networks.MOST < 10
+    assert len(inductor.NETWORKS) == inductor.NETWORKS.most < 10
 
 
 def made_by_inductor(generator: Generator, monkeypatch: pytest.MonkeyPatch, store: Prebuilt | None = None) -> Any:

@@ -11,13 +11,13 @@ import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from l2s_node.collector import PATIENCE, keep
+from l2s_node.collector import YOUNG_ONLY, keep
 from l2s_node.errors import EngineError
 from l2s_node.models.capture import ATTEMPTS, CAPTURING, captured
 from l2s_node.models.engines.base import PRECISIONS, READY, Shape, pick_precision, prepared, seeds_of
@@ -52,8 +52,8 @@ QUICK: Options = {
 """On Hopper a kernel's launch overlaps the end of the one before; steps that depend on nothing of each other share one:
 0.01 ms a network on an H100. The parts of a product (`gemm`), 16 at most, are added up where the sum is read, not by a
 kernel of their own: of our small's 26 kernels between two products 16 are left, of the classic large's 24 are 17.
-Nothing is measured while it compiles: what a slow or busy processor made of launches decided over block sizes, and so
-over 0.18 or 0.24 ms of the classic large; by rule it takes what it took at best."""
+Block sizes of elementwise kernels go by rule: measured, what a slow or busy processor made of launches decided over
+0.18 or 0.24 ms of the classic large; by rule it takes what it took at best."""
 CAPTURED = "when stream is capturing"
 """What CUDA says to whoever waits for the whole GPU while some thread captures a graph."""
 FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
@@ -101,7 +101,7 @@ def cache() -> Path:
 
 def either(make: Callable[[Options], Made], quick: Options = QUICK) -> Made:
     """What `make` makes by inductor's `quick` ways or, where these fail, which is said, by its usual ones."""
-    with PATIENCE:
+    with YOUNG_ONLY:
         made = _either(make, quick)
         _keep_compiler()
     return made
@@ -217,41 +217,42 @@ def compiled(
     whole = _Whole(generator, shape, device, dtype)
     weights = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}
     key = network, shape, device, dtype, backend, repr(options)
-    call = NETWORKS.of(key) or _of_any_weights(whole, backend, options)
-
-    def run(x: Tensor, seeds: Tensor | None) -> Tensor:
-        y = call(weights, x, seeds)
+    call = NETWORKS.get(key) if network else None
+    if call is None:
+        call = _of_any_weights(whole, backend, options)
         if network:
-            NETWORKS.keep(key, call)
-        return y
-
-    return run
+            NETWORKS.put(key, call)
+    return functools.partial(call, weights)
 
 
-class Networks:
-    """Compiled networks, without weights: a change to another world of the size compiles nothing. For any threads."""
+class Remembered(Generic[Made]):
+    """What is compiled, by what it is for: so many; the one that was put first goes. For any threads."""
 
-    MOST = 8
-
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self._lock = threading.Lock()
-        self._made: dict[tuple[object, ...], AnyWeights] = {}
+        self._made: dict[tuple[object, ...], Made] = {}
 
     def __len__(self) -> int:
         return len(self._made)
 
-    def of(self, key: tuple[object, ...]) -> AnyWeights | None:
-        """What was kept under that key, if it is still there."""
+    def get(self, key: tuple[object, ...]) -> Made | None:
+        """What was put there, if it still is."""
         return self._made.get(key)
 
-    def keep(self, key: tuple[object, ...], made: AnyWeights) -> None:
-        """It has been compiled by now; the one that was kept first goes where there are too many."""
+    def put(self, key: tuple[object, ...], made: Made) -> None:
         with self._lock:
-            if self._made.setdefault(key, made) is made and len(self._made) > self.MOST:
+            self._made[key] = made
+            if len(self._made) > self.most:
                 self._made.pop(next(iter(self._made)))
 
+    def forget(self, key: tuple[object, ...]) -> None:
+        with self._lock:
+            self._made.pop(key, None)
 
-NETWORKS = Networks()
+
+NETWORKS: Remembered[AnyWeights] = Remembered(8)
+"""Without weights: a change to another world of the size compiles nothing."""
 
 
 def _of_any_weights(whole: _Whole, backend: str, options: Options | None) -> AnyWeights:
