@@ -1,7 +1,8 @@
 """Trace: where the time of a run goes, by stage and thread, as a file that https://ui.perfetto.dev opens.
 
 What is traced stands in two tables here and nowhere else: the functions are wrapped while a trace is being made, and
-are what they always were when none is (so it costs nothing then). The format is Chrome's Trace Event Format, complete
+are what they always were when none is (so it costs nothing then); to torch's compiler, which could make nothing of a
+clock, they are that in a trace as well. The format is Chrome's Trace Event Format, complete
 events ("ph": "X", microseconds on the monotonic clock) with the threads' names as metadata:
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 """
@@ -88,6 +89,10 @@ def tracing(path: Path | None) -> Iterator[None]:
         trace.write(path)
 
 
+def _never() -> bool:
+    return False
+
+
 class Trace:
     """Events of functions that it wraps, from any thread; the newest `KEPT` of them."""
 
@@ -96,14 +101,14 @@ class Trace:
         self._threads: dict[int, str] = {}
         self._before: list[tuple[Any, str, Any]] = []
 
-    def wrap(self, stages: Sequence[tuple[str, str, Name]]) -> None:
-        """Time every call of these functions of l2s_node until `unwrap`."""
+    def wrap(self, stages: Sequence[tuple[str, str, Name]], compiling: Callable[[], bool] = _never) -> None:
+        """Time every call of these functions of l2s_node until `unwrap`; see `timed`."""
         for module, function, name in stages:
             owner: Any = importlib.import_module(f"l2s_node.{module}")
             *classes, last = function.split(".")
             for each in classes:
                 owner = getattr(owner, each)
-            self.replace(owner, last, self.timed(getattr(owner, last), name))
+            self.replace(owner, last, self.timed(getattr(owner, last), name, compiling))
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
         """``owner.name = value`` until `unwrap`."""
@@ -115,11 +120,15 @@ class Trace:
         while self._before:
             setattr(*self._before.pop())
 
-    def timed(self, call: Callable[..., Any], name: Name) -> Callable[..., Any]:
-        """`call`, its calls timed."""
+    def timed(
+        self, call: Callable[..., Any], name: Name, compiling: Callable[[], bool] = _never
+    ) -> Callable[..., Any]:
+        """`call`, its calls timed, but those of which `compiling` says that a compiler follows them."""
 
         @functools.wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
+            if compiling():
+                return call(*args, **kwargs)
             start = time.monotonic_ns()
             try:
                 return call(*args, **kwargs)
@@ -186,7 +195,9 @@ def _wrap_late(trace: Trace) -> None:
     def prepared(*args: Any) -> Any:
         device = prepare(*args)
         if once.acquire(blocking=False):
-            trace.wrap(TORCH_STAGES)
+            import torch
+
+            trace.wrap(TORCH_STAGES, torch.compiler.is_dynamo_compiling)
         return device
 
     trace.replace(loader, "prepare", trace.timed(prepared, "import torch"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 from pictures import knobs, noise, tint
 
+from l2s_node import loader
+from l2s_node.config import RunConfig
 from l2s_node.cuda.graph import Preparer
 from l2s_node.cuda.program import FEWER, NUMBERS, REST, Steps, detail_products, fused, steps, structure
 from l2s_node.frame import PixelFormat
@@ -19,6 +22,7 @@ from l2s_node.params import BLENDS
 from l2s_node.picture import compose, way
 from l2s_node.picture.way import Memory
 from l2s_node.pipeline import Kind, Pipeline, Plan, Player
+from l2s_node.trace import tracing
 
 SIZE, CANVAS = (192, 128), (96, 64)
 CPU = torch.device("cpu")
@@ -96,6 +100,17 @@ def test_in_as_few_kernels_as_on_a_gpu_they_show_the_same(values: dict[str, Any]
     with torch.inference_mode():
         made = fused(plan, options=FEWER)
         assert apart(played(made, plan, values), played(steps(plan), plan, values)) <= 1
+
+
+def test_they_are_compiled_in_a_run_that_is_traced_as_well(tmp_path: Path) -> None:
+    plan, threads = planned({}), torch.get_num_threads()
+    with tracing(tmp_path / "out.json"), torch.inference_mode():
+        loader.prepare(RunConfig("pattern:", ("null:",), device="cpu"))
+        made = fused(plan, "eager")
+        want = played(steps(plan), plan, {})
+        assert apart(played(made, plan, {}), want) <= 1
+    torch.set_num_threads(threads)
+    assert '"memory"' in (tmp_path / "out.json").read_text()  # what is not compiled is timed
 
 
 def test_a_knob_that_is_turned_compiles_nothing() -> None:
