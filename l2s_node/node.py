@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -47,11 +46,10 @@ from l2s_node.machine import reach
 from l2s_node.picture.looks import Library
 from l2s_node.shelf import REST, Shelf
 from l2s_node.stage import world_names
+from l2s_node.turns import short_turns
 
 log = logging.getLogger(__name__)
 
-TURN = 1e-4
-"""Seconds that another thread may keep Python while the frame loop wants it (5 ms by default, felt in every frame)."""
 LOOK_EVERY = 1e-3
 """Seconds between two looks at the sources of several channels."""
 STATE_EVERY = 1.0
@@ -105,8 +103,7 @@ class Node:
                 the start, or its last sink has broken. What was opened is closed again, recordings are finished.
         """
         with ExitStack() as stack:
-            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
-            sys.setswitchinterval(TURN)
+            stack.enter_context(short_turns())
             self._catch_signals(stack)
             stack.callback(texture.close)
             self._library.start()

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "l2s_node"
 FLOORS = [  # ground floor first; a module may import its own room and any lower floor
-    {"collector", "errors", "llvm"},
+    {"collector", "errors", "llvm", "turns"},
     {"egl", "frame", "params", "clock", "latest", "config", "machine"},
     {"texture"},
     {"video", "picture", "models", "meter", "options", "packages", "chart"},
