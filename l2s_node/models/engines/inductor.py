@@ -1,4 +1,9 @@
-"""Inductor: the network compiled by torch.compile for one shape, replayed as a CUDA graph. NVIDIA GPUs."""
+"""Inductor: the network compiled by torch's compiler for one shape, replayed as a CUDA graph. NVIDIA GPUs.
+
+What torch compiled it keeps, but to find it again, `torch.compile` follows a network's Python step by step, for seconds
+in which Python is busy while a show goes on. A network that is recorded once as it runs on tensors without content is
+found in a third of that. What records and finds it is not published by torch: where it fails, `torch.compile` does it.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +46,8 @@ AnyWeights = Callable[[Weights, Tensor, "Tensor | None"], Tensor]
 """A network of (weights, x, seeds)."""
 Options = dict[str, Any]
 """Of inductor, for one network."""
+Compiler = Callable[[torch.fx.GraphModule, list[Tensor], Options], Callable[..., Any]]
+"""Makes a function of a graph, example inputs and options: the same inputs to a list of the graph's outputs."""
 QUICK: Options = {
     "triton.enable_pdl": True,
     "combo_kernels": True,
@@ -56,7 +63,7 @@ Block sizes of elementwise kernels go by rule: measured, what a slow or busy pro
 0.18 or 0.24 ms of the classic large; by rule it takes what it took at best."""
 CAPTURED = "when stream is capturing"
 """What CUDA says to whoever waits for the whole GPU while some thread captures a graph."""
-FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError)
+FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError, ImportError)
 """What torch raises that can't compile, or whose unpublished functions have changed."""
 
 
@@ -83,7 +90,7 @@ def build(generator: Generator, shape: Shape, device: torch.device, precision: s
     known = slot.take(precision) is not None and any(cache().iterdir())
 
     def made(options: Options) -> _Inductor:
-        run = compiled(generator, shape, device, PRECISIONS[precision], "inductor", options, slot.called)
+        run = compiled(generator, shape, device, PRECISIONS[precision], options, slot.called)
         return _Inductor(run, generator, shape, device, precision, f"{reason}; {READY}" if known else reason)
 
     engine = either(made)
@@ -158,8 +165,7 @@ class _Inductor:
 
     @torch.inference_mode()
     def step(self, x: Tensor, seeds: Tensor | None = None) -> Tensor:
-        # inference tensors and others would each be compiled for (seconds, in the middle of the show)
-        return self._compiled(x if x.is_inference() else x.clone(), self.seeds if seeds is None else seeds)
+        return self._compiled(x, self.seeds if seeds is None else seeds)
 
     def __call__(self, x: Tensor) -> Tensor:
         self._input.copy_(x)
@@ -205,21 +211,25 @@ def compiled(
     shape: Shape,
     device: torch.device,
     dtype: torch.dtype,
-    backend: str = "inductor",
     options: Options | None = None,
     network: str | None = None,
+    compiler: Compiler | None = None,
 ) -> Run:
-    """`generator` as one compiled function; it is compiled by its first call.
+    """`generator` as one compiled function; without `options` it is compiled by its first call.
 
     `network` says all of it but its weights: whoever is called alike takes what the first one compiled, as long as it
-    is remembered.
+    is remembered. `compiler` is `by_inductor`, unless given.
+
+    Raises:
+        *FAULTS: with `options` alone.
     """
     whole = _Whole(generator, shape, device, dtype)
     weights = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}
-    key = network, shape, device, dtype, backend, repr(options)
+    key = network, shape, device, dtype, repr(options)
     call = NETWORKS.get(key) if network else None
     if call is None:
-        call = _of_any_weights(whole, backend, options)
+        example = torch.zeros(shape, device=device), seeds_of(generator, device)
+        call = _recorded(whole, weights, example, options, compiler or by_inductor) if options else _followed(whole)
         if network:
             NETWORKS.put(key, call)
     return functools.partial(call, weights)
@@ -255,15 +265,60 @@ NETWORKS: Remembered[AnyWeights] = Remembered(8)
 """Without weights: a change to another world of the size compiles nothing."""
 
 
-def _of_any_weights(whole: _Whole, backend: str, options: Options | None) -> AnyWeights:
-    bare = copy.deepcopy(whole).to("meta")
+def _recorded(
+    whole: _Whole, weights: Weights, example: tuple[Tensor, Tensor | None], options: Options, compiler: Compiler
+) -> AnyWeights:
+    """`whole` compiled as it runs once on tensors like (x, seeds), without content."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    names, given = tuple(weights), _there(*example)
+
+    def run(*inputs: Tensor) -> list[Tensor]:
+        values = inputs[len(given) :]
+        return [functional_call(whole, dict(zip(names, values, strict=True)), inputs[: len(given)])]
+
+    def call(weights: Weights, x: Tensor, seeds: Tensor | None) -> Tensor:
+        y: Tensor = made(*_there(x, seeds), *weights.values())[0]
+        return y
+
+    with torch.inference_mode(False), torch.no_grad():
+        inputs = [*given, *weights.values()]
+        made = compiler(make_fx(run, tracing_mode="fake")(*inputs), inputs, options)
+    return call
+
+
+def _there(*tensors: Tensor | None) -> list[Tensor]:
+    return [each for each in tensors if each is not None]
+
+
+def by_inductor(graph: torch.fx.GraphModule, inputs: list[Tensor], options: Options) -> Callable[..., Any]:
+    """`graph` compiled for such inputs; as `torch._inductor.compile`, which never looks for what it has compiled."""
+    from torch._guards import TracingContext, tracing
+    from torch._inductor.compile_fx import compile_fx
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):
+        made: Any = compile_fx(graph, inputs, config_patches=options, ignore_shape_env=True)
+    call: Callable[..., Any] = made
+    return call
+
+
+def _followed(whole: _Whole) -> AnyWeights:
+    """`whole` by `torch.compile`."""
 
     def run(weights: Weights, x: Tensor, seeds: Tensor | None) -> Tensor:
         y: Tensor = functional_call(bare, weights, (x, seeds))
         return y
 
-    made: AnyWeights = afresh(run, backend, options)
-    return made
+    def call(weights: Weights, x: Tensor, seeds: Tensor | None) -> Tensor:
+        # inference tensors and others would each be compiled for (seconds, in the middle of the show)
+        y: Tensor = made(weights, x if x.is_inference() else x.clone(), seeds)
+        return y
+
+    bare = copy.deepcopy(whole).to("meta")
+    made = afresh(run)
+    return call
 
 
 def afresh(function: Any, backend: str = "inductor", options: Options | None = None) -> Any:
