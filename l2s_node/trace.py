@@ -120,9 +120,7 @@ class Trace:
         while self._before:
             setattr(*self._before.pop())
 
-    def timed(
-        self, call: Callable[..., Any], name: Name, compiling: Callable[[], bool] = _never
-    ) -> Callable[..., Any]:
+    def timed(self, call: Callable[..., Any], name: Name, compiling: Callable[[], bool] = _never) -> Callable[..., Any]:
         """`call`, its calls timed, but those of which `compiling` says that a compiler follows them."""
 
         @functools.wraps(call)

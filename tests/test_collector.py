@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from l2s_node.collector import YOUNG_ONLY
+from l2s_node.collector import YOUNG_ONLY, put_off
 
 CYCLES = 60_000
 """Enough for dozens of searches of the young."""
@@ -50,6 +50,15 @@ def searched() -> Iterator[list[int]]:
 def live_on() -> list[list[object]]:
     """Objects that Python has to search, and that stay."""
     return [[] for _ in range(CYCLES)]
+
+
+def test_nothing_is_searched_for_where_that_is_put_off() -> None:
+    with searched() as found:
+        with put_off():
+            kept = live_on()
+            assert not found
+        kept += live_on()
+    assert found and len(kept) == 2 * CYCLES
 
 
 def test_only_the_young_are_searched_while_somebody_is_within() -> None:

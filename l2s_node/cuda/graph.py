@@ -357,6 +357,7 @@ class GraphPipeline(Pipeline):
             self._choir.leave(self)
         self._programs.clear()
         self._current.clear()
+        self._locked.close()
         if self._bridge is not None:
             self._bridge.release()
             self._bridge = None

@@ -20,6 +20,8 @@ LOCKED = 16
 """Frames whose pages are locked at a time; rooms rotate through three."""
 SMALLEST = 1 << 18
 """Bytes that are worth locking."""
+STUCK: list[object] = []
+"""What CUDA didn't unlock, and so must stay."""
 
 
 class Locked:
@@ -27,12 +29,16 @@ class Locked:
 
     Only arrays on pages of their own (`frame.page_aligned`) are taken, and they are held until they are unlocked:
     a page that is freed while it is locked, or locked twice, breaks every later call of CUDA.
+
+    Attributes:
+        close: unlocks them. Left to the garbage collector it may come from a thread that captures a graph, where CUDA
+            refuses it.
     """
 
     def __init__(self) -> None:
         self._held: dict[int, tuple[np.ndarray, Tensor]] = {}
         self._works = True
-        weakref.finalize(self, _unlock, self._held)
+        self.close = weakref.finalize(self, _unlock, self._held)
 
     def take(self, array: np.ndarray) -> Tensor | None:
         """`array` as a tensor if it is locked now; it is locked when it is met for the first time."""
@@ -55,8 +61,9 @@ class Locked:
 
 def _unlock(held: dict[int, tuple[np.ndarray, Tensor]]) -> None:
     for address in list(held):
-        torch.cuda.cudart().cudaHostUnregister(address)
-        del held[address]
+        array = held.pop(address)
+        if int(torch.cuda.cudart().cudaHostUnregister(address)) != 0:
+            STUCK.append(array)
 
 
 class Upload:

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from l2s_node.collector import put_off
+
 Made = TypeVar("Made")
 
 ATTEMPTS = 3
@@ -91,11 +93,14 @@ def captured(graph: torch.cuda.CUDAGraph) -> Iterator[None]:
     A graph shares no memory with another, so that both may run at once. cuBLAS needs room to work in, which torch keeps
     for each thread and stream, and streams come round again after 32: it is forgotten before and after, and so `graph`
     gets its own, as it gets all other memory that it works in.
+
+    What Python would collect meanwhile may be CUDA's: freed by the thread that captures, it breaks `graph`.
     """
     torch._C._cuda_clearCublasWorkspaces()
-    graph.capture_begin(capture_error_mode="thread_local")
-    try:
-        yield
-    finally:
-        graph.capture_end()
-        torch._C._cuda_clearCublasWorkspaces()
+    with put_off():
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            yield
+        finally:
+            graph.capture_end()
+            torch._C._cuda_clearCublasWorkspaces()
