@@ -156,6 +156,7 @@ def test_worlds_of_one_network_share_what_is_compiled(tmp_path: Path, monkeypatc
         return by_inductor(graph, *others)
 
     by_inductor = inductor.by_inductor
+    monkeypatch.setattr(inductor, "NETWORKS", inductor.Remembered(2))
     monkeypatch.setattr(inductor, "by_inductor", noted)
     x, shown = picture(*SIZE), []
     for number in (1, 2):
