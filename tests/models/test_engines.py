@@ -11,6 +11,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import weakref
 import zipfile
@@ -30,6 +31,7 @@ from torch._dynamo.utils import counters
 from l2s_node import config
 from l2s_node.errors import EngineError
 from l2s_node.models import engines
+from l2s_node.models.capture import CAPTURING
 from l2s_node.models.card import ModelCard
 from l2s_node.models.engines import base, inductor, onnxruntime, openvino, tensorrt
 from l2s_node.models.pix2pix import SEEDS, Generator
@@ -268,12 +270,12 @@ def test_openvino_says_what_it_cant_write(function: Callable[[Tensor], Tensor], 
         openvino.build(Odd(function), (1, 1, 8, 8), CPU, "auto")
 
 
+def brighter(x: Tensor) -> Tensor:
+    return x + 1
+
+
 def test_torchs_compiler_doesnt_give_up_after_eight_shapes() -> None:
     """It counts recompilations per code object; here without a GPU, so without inductor itself."""
-
-    def brighter(x: Tensor) -> Tensor:
-        return x + 1
-
     for height in range(8, 48, 4):
         run = inductor.afresh(brighter, "eager")
         with torch.inference_mode():
@@ -410,6 +412,31 @@ def test_another_world_of_the_network_compiles_nothing(card: ModelCard) -> None:
     assert len(graphs) == 1
     played(4, f"{card.architecture} other")
     assert len(graphs) == 2
+
+
+def test_nothing_that_is_compiled_is_called_while_a_network_is_recorded() -> None:
+    """torch refuses that in any thread: graphs would be given up by `l2s-graph` while `l2s-build` records."""
+    runs, recording, shown = 0, threading.Event(), list[Tensor]()
+    compiled = inductor.afresh(brighter, "eager")
+
+    def slow(x: Tensor) -> Tensor:
+        nonlocal runs
+        runs += 1
+        if runs == 2:  # the first time it is looked at, for its sizes
+            recording.set()
+            time.sleep(0.3)
+        return x.expand(-1, 3, -1, -1)
+
+    def capture() -> None:
+        assert recording.wait(10)
+        with CAPTURING, torch.inference_mode():
+            shown.append(compiled(torch.ones(2)))
+
+    other = threading.Thread(target=capture)
+    other.start()
+    inductor.compiled(Odd(slow), (1, 1, 8, 8), CPU, torch.float32, inductor.QUICK, compiler=as_it_is)
+    other.join()
+    assert runs == 2 and len(shown) == 1
 
 
 @pytest.mark.slow

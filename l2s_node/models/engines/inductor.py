@@ -2,7 +2,7 @@
 
 What torch compiled it keeps, but to find it again, `torch.compile` follows a network's Python step by step, for seconds
 in which Python is busy while a show goes on. A network that is recorded once as it runs on tensors without content is
-found in a third of that. What records and finds it is not published by torch: where it fails, `torch.compile` does it.
+found in half of that. What records and finds it is not published by torch: where it fails, `torch.compile` does it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ Block sizes of elementwise kernels go by rule: measured, what a slow or busy pro
 0.18 or 0.24 ms of the classic large; by rule it takes what it took at best."""
 CAPTURED = "when stream is capturing"
 """What CUDA says to whoever waits for the whole GPU while some thread captures a graph."""
-FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError, ImportError)
+FAULTS = (RuntimeError, OSError, AssertionError, AttributeError, TypeError, ValueError, LookupError, ImportError)
 """What torch raises that can't compile, or whose unpublished functions have changed."""
 
 
@@ -268,7 +268,12 @@ NETWORKS: Remembered[AnyWeights] = Remembered(8)
 def _recorded(
     whole: _Whole, weights: Weights, example: tuple[Tensor, Tensor | None], options: Options, compiler: Compiler
 ) -> AnyWeights:
-    """`whole` compiled as it runs once on tensors like (x, seeds), without content."""
+    """`whole` compiled as it runs once on tensors like (x, seeds), without content.
+
+    Whatever torch has compiled refuses to run while any thread records (before torch 2.14), and two that record at once
+    leave `nn.Module` changed: all of that is done by one thread at a time.
+    """
+    from torch._dynamo.convert_frame import compile_lock
     from torch.fx.experimental.proxy_tensor import make_fx
 
     names, given = tuple(weights), _there(*example)
@@ -281,7 +286,7 @@ def _recorded(
         y: Tensor = made(*_there(x, seeds), *weights.values())[0]
         return y
 
-    with torch.inference_mode(False), torch.no_grad():
+    with CAPTURING, compile_lock, torch.inference_mode(False), torch.no_grad():
         inputs = [*given, *weights.values()]
         made = compiler(make_fx(run, tracing_mode="fake")(*inputs), inputs, options)
     return call
@@ -300,8 +305,8 @@ def by_inductor(graph: torch.fx.GraphModule, inputs: list[Tensor], options: Opti
 
     with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):
         made: Any = compile_fx(graph, inputs, config_patches=options, ignore_shape_env=True)
-    call: Callable[..., Any] = made
-    return call
+        call: Callable[..., Any] = made
+        return call
 
 
 def _followed(whole: _Whole) -> AnyWeights:
