@@ -131,6 +131,16 @@ def shows(sink: Seen, grey: float) -> Callable[[], bool]:
     return lambda: abs(sink.luma - grey) < 0.02
 
 
+def reported(stage: Stage, world: str, size: str) -> Callable[[], bool]:
+    """Whether the state says that this world plays: it is told after the picture."""
+
+    def said() -> bool:
+        report = stage.node.reports.get()
+        return (report.world, report.size) == (world, size)
+
+    return said
+
+
 # --- worlds ----------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +270,7 @@ def test_a_change_never_waits_for_what_is_being_built(stage: Stage, monkeypatch:
     for world, grey in (("day", LIGHT), ("night", DARK), ("day", LIGHT)):
         board.set({"world": world, "crossfade": 0})
         stage.until(shows(sink, grey))
+        stage.until(reported(stage, world, "small"))
         assert reports.get().engine == "eager float32" and shop.begun == 1
     shop.going.set()
     stage.until(lambda: reports.get().engine.startswith("openvino"))
@@ -282,6 +293,7 @@ def test_a_world_that_took_long_is_there_at_once_when_it_is_wanted_again(
                               ("day", "medium", 0.5), ("night", "small", DARK), ("day", "small", LIGHT)):  # fmt: skip
         board.set({"world": world, "size": size, "crossfade": 0})
         stage.until(shows(sink, grey))
+        stage.until(reported(stage, world, size))
         seen.append(reports.get().engine.split()[0])
         stage.until(lambda: reports.get().engine.startswith("openvino"))
         stage.until(lambda: shop.open <= 2)
