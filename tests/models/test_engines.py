@@ -414,6 +414,29 @@ def test_another_world_of_the_network_compiles_nothing(card: ModelCard) -> None:
     assert len(graphs) == 2
 
 
+def test_where_nothing_can_be_recorded_torchs_compiler_follows_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for all that it is given in a show, and for all worlds."""
+    followed: list[torch.fx.GraphModule] = []
+
+    def noted(graph: torch.fx.GraphModule, _: object) -> Callable[..., Any]:
+        followed.append(graph)
+        return graph.forward
+
+    afresh = inductor.afresh
+    monkeypatch.setattr(inductor, "afresh", lambda function: afresh(function, noted))
+    x = picture(8, 8)
+    for number in (0, 1):
+        generator = lively(SHALLOW, number)
+        generator.draw_field(8, 8, number)
+        run = inductor.compiled(generator, (1, 1, 8, 8), CPU, torch.float32, network="followed")
+        seeds = inductor.seeds_of(generator, CPU)
+        with torch.inference_mode():
+            wanted = generator(x, seeds=seeds)
+            assert differences(run(x, seeds), wanted)[1] < 1e-4
+            assert differences(run(x.clone(), seeds), wanted)[1] < 1e-4
+    assert len(followed) == 1
+
+
 def test_nothing_that_is_compiled_is_called_while_a_network_is_recorded() -> None:
     """torch refuses that in any thread: graphs would be given up by `l2s-graph` while `l2s-build` records."""
     runs, recording, shown = 0, threading.Event(), list[Tensor]()
