@@ -2,8 +2,8 @@
 
 What is traced stands in two tables here and nowhere else: the functions are wrapped while a trace is being made, and
 are what they always were when none is (so it costs nothing then); to torch's compiler, which could make nothing of a
-clock, they are that in a trace as well. The format is Chrome's Trace Event Format, complete
-events ("ph": "X", microseconds on the monotonic clock) with the threads' names as metadata:
+clock, they are that in a trace as well. The format is Chrome's Trace Event Format, complete events ("ph": "X",
+microseconds on the monotonic clock) with the threads' names as metadata:
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 """
 
@@ -195,7 +195,7 @@ def _wrap_late(trace: Trace) -> None:
         if once.acquire(blocking=False):
             import torch
 
-            trace.wrap(TORCH_STAGES, torch.compiler.is_dynamo_compiling)
+            trace.wrap(TORCH_STAGES, torch.compiler.is_compiling)
         return device
 
     trace.replace(loader, "prepare", trace.timed(prepared, "import torch"))

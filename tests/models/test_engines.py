@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
-import gc
 import importlib.util
 import logging
 import shutil
@@ -29,6 +28,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from l2s_node import config
+from l2s_node.collector import put_off
 from l2s_node.errors import EngineError
 from l2s_node.models import engines
 from l2s_node.models.capture import CAPTURING
@@ -288,13 +288,14 @@ def as_it_is(graph: torch.fx.GraphModule, inputs: list[Tensor], options: dict[st
 
 
 def test_so_many_networks_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductor, "by_inductor", as_it_is)
     monkeypatch.setattr(inductor, "NETWORKS", inductor.Remembered(inductor.NETWORKS.most))
     generator = lively(SHALLOW)
     for index in range(10):
         height = 8 + 4 * index
         generator.draw_field(height, 8, 1)
         x, shape = picture(height, 8), (1, 1, height, 8)
-        run = inductor.compiled(generator, shape, CPU, torch.float32, inductor.QUICK, "shallow", as_it_is)
+        run = inductor.compiled(generator, shape, CPU, torch.float32, inductor.QUICK, "shallow")
         weights = torch.tensor([0.5, 0.5, 0.5, 0.5])
         with torch.inference_mode():
             assert differences(run(x, weights), generator(x, seeds=weights))[1] < 1e-4
@@ -371,35 +372,35 @@ def test_a_compiled_world_goes_without_a_search_for_cycles(monkeypatch: pytest.M
             held.extend(map(weakref.ref, self.parameters()))
 
     monkeypatch.setattr(inductor, "_Whole", Watched)
+    monkeypatch.setattr(inductor, "by_inductor", as_it_is)
     generator = lively(SHALLOW)
     generator.draw_field(8, 8, 5)
-    gc.disable()
-    try:
+    with put_off():
         shape = (1, 1, 8, 8)
-        run = inductor.compiled(generator, shape, CPU, torch.float32, inductor.QUICK, "remembered", as_it_is)
+        run = inductor.compiled(generator, shape, CPU, torch.float32, inductor.QUICK, "remembered")
         with torch.inference_mode():
             run(torch.zeros(1, 1, 8, 8), inductor.seeds_of(generator, CPU))
         assert held and all(each() is not None for each in held)
         del run
         assert not any(each() is not None for each in held)
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize(
     "card", [SHALLOW, dataclasses.replace(CLASSIC, channels=(4, 4), multiple=4)], ids=lambda c: c.architecture
 )
-def test_another_world_of_the_network_compiles_nothing(card: ModelCard) -> None:
+def test_another_world_of_the_network_compiles_nothing(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs: list[torch.fx.GraphModule] = []
 
     def noted(graph: torch.fx.GraphModule, *_: Any) -> Callable[..., Any]:
         graphs.append(graph)
         return graph
 
+    monkeypatch.setattr(inductor, "by_inductor", noted)
+
     def played(number: int, network: str) -> Tensor:
         generator, shape = lively(card, number), (1, 1, 8, 8)
         generator.draw_field(8, 8, number)
-        run = inductor.compiled(generator, shape, CPU, torch.float32, inductor.QUICK, network, noted)
+        run = inductor.compiled(generator, shape, CPU, torch.float32, inductor.QUICK, network)
         x, seeds = picture(8, 8), inductor.seeds_of(generator, CPU)
         with torch.inference_mode():
             wanted = generator(x) if seeds is None else generator(x, seeds=seeds)
@@ -437,8 +438,9 @@ def test_where_nothing_can_be_recorded_torchs_compiler_follows_the_network(monke
     assert len(followed) == 1
 
 
-def test_nothing_that_is_compiled_is_called_while_a_network_is_recorded() -> None:
+def test_nothing_that_is_compiled_is_called_while_a_network_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch refuses that in any thread: graphs would be given up by `l2s-graph` while `l2s-build` records."""
+    monkeypatch.setattr(inductor, "by_inductor", as_it_is)
     runs, recording, shown = 0, threading.Event(), list[Tensor]()
     compiled = inductor.afresh(brighter, "eager")
 
@@ -457,7 +459,7 @@ def test_nothing_that_is_compiled_is_called_while_a_network_is_recorded() -> Non
 
     other = threading.Thread(target=capture)
     other.start()
-    inductor.compiled(Odd(slow), (1, 1, 8, 8), CPU, torch.float32, inductor.QUICK, compiler=as_it_is)
+    inductor.compiled(Odd(slow), (1, 1, 8, 8), CPU, torch.float32, inductor.QUICK)
     other.join()
     assert runs == 2 and len(shown) == 1
 

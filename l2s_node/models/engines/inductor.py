@@ -46,8 +46,6 @@ AnyWeights = Callable[[Weights, Tensor, "Tensor | None"], Tensor]
 """A network of (weights, x, seeds)."""
 Options = dict[str, Any]
 """Of inductor, for one network."""
-Compiler = Callable[[torch.fx.GraphModule, list[Tensor], Options], Callable[..., Any]]
-"""Makes a function of a graph, example inputs and options: the same inputs to a list of the graph's outputs."""
 QUICK: Options = {
     "triton.enable_pdl": True,
     "combo_kernels": True,
@@ -213,12 +211,11 @@ def compiled(
     dtype: torch.dtype,
     options: Options | None = None,
     network: str | None = None,
-    compiler: Compiler | None = None,
 ) -> Run:
     """`generator` as one compiled function; without `options` it is compiled by its first call.
 
     `network` says all of it but its weights: whoever is called alike takes what the first one compiled, as long as it
-    is remembered. `compiler` is `by_inductor`, unless given.
+    is remembered.
 
     Raises:
         *FAULTS: with `options` alone.
@@ -228,8 +225,8 @@ def compiled(
     key = network, shape, device, dtype, repr(options)
     call = NETWORKS.get(key) if network else None
     if call is None:
-        example = torch.zeros(shape, device=device), seeds_of(generator, device)
-        call = _recorded(whole, weights, example, options, compiler or by_inductor) if options else _followed(whole)
+        example = _there(torch.zeros(shape, device=device), seeds_of(generator, device))
+        call = _recorded(whole, weights, example, options) if options else _followed(whole)
         if network:
             NETWORKS.put(key, call)
     return functools.partial(call, weights)
@@ -265,10 +262,8 @@ NETWORKS: Remembered[AnyWeights] = Remembered(8)
 """Without weights: a change to another world of the size compiles nothing."""
 
 
-def _recorded(
-    whole: _Whole, weights: Weights, example: tuple[Tensor, Tensor | None], options: Options, compiler: Compiler
-) -> AnyWeights:
-    """`whole` compiled as it runs once on tensors like (x, seeds), without content.
+def _recorded(whole: _Whole, weights: Weights, example: list[Tensor], options: Options) -> AnyWeights:
+    """`whole` compiled as it runs once on tensors like `example` and `weights`, without content.
 
     Whatever torch has compiled refuses to run while any thread records (before torch 2.14), and two that record at once
     leave `nn.Module` changed: all of that is done by one thread at a time.
@@ -276,19 +271,18 @@ def _recorded(
     from torch._dynamo.convert_frame import compile_lock
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    names, given = tuple(weights), _there(*example)
+    names, split = tuple(weights), len(example)
 
     def run(*inputs: Tensor) -> list[Tensor]:
-        values = inputs[len(given) :]
-        return [functional_call(whole, dict(zip(names, values, strict=True)), inputs[: len(given)])]
+        return [functional_call(whole, dict(zip(names, inputs[split:], strict=True)), inputs[:split])]
 
     def call(weights: Weights, x: Tensor, seeds: Tensor | None) -> Tensor:
         y: Tensor = made(*_there(x, seeds), *weights.values())[0]
         return y
 
     with CAPTURING, compile_lock, torch.inference_mode(False), torch.no_grad():
-        inputs = [*given, *weights.values()]
-        made = compiler(make_fx(run, tracing_mode="fake")(*inputs), inputs, options)
+        inputs = [*example, *weights.values()]
+        made = by_inductor(make_fx(run, tracing_mode="fake")(*inputs), inputs, options)
     return call
 
 
@@ -296,17 +290,18 @@ def _there(*tensors: Tensor | None) -> list[Tensor]:
     return [each for each in tensors if each is not None]
 
 
-def by_inductor(graph: torch.fx.GraphModule, inputs: list[Tensor], options: Options) -> Callable[..., Any]:
-    """`graph` compiled for such inputs; as `torch._inductor.compile`, which never looks for what it has compiled."""
+def by_inductor(graph: torch.fx.GraphModule, inputs: list[Tensor], options: Options) -> Any:
+    """`graph` as a compiled function of such inputs, to a list of what it gives.
+
+    As `torch._inductor.compile`, which never looks for what it has compiled.
+    """
     from torch._guards import TracingContext, tracing
     from torch._inductor.compile_fx import compile_fx
     from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):
-        made: Any = compile_fx(graph, inputs, config_patches=options, ignore_shape_env=True)
-        call: Callable[..., Any] = made
-        return call
+        return compile_fx(graph, inputs, config_patches=options, ignore_shape_env=True)
 
 
 def _followed(whole: _Whole) -> AnyWeights:
