@@ -44,7 +44,10 @@ def loaded(aside: Aside | None, world: str = "brook", config: RunConfig = CONFIG
         each.close()
 
 
-@pytest.mark.parametrize("world", ["brook", "brook+heath@0.5", "file"])
+@pytest.mark.parametrize(
+    "world",
+    ["brook+heath@0.5", pytest.param("brook", marks=pytest.mark.slow), pytest.param("file", marks=pytest.mark.slow)],
+)
 def test_another_process_compiles_and_the_show_takes_it(world: str, home: Path) -> None:
     name = str(home / "worlds" / "brook" / "small.safetensors") if world == "file" else world
     first, second = loaded(Aside(CONFIG), name)

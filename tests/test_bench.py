@@ -176,6 +176,7 @@ def test_the_page_is_given_the_networks_own_layers() -> None:
     torch.testing.assert_close(made, ours, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["subpixel", "classic"])
 def test_a_runtime_alone_paints_the_same_picture(architecture: str) -> None:
     generator, card = random_world(architecture, "small")

@@ -80,6 +80,7 @@ def test_without_arguments_it_runs_the_demo(project: Path) -> None:
     assert start(project).stdout == f"l2s run --in file:{clip} --out ndi:l2s --world flowers --size small\n"
 
 
+@pytest.mark.slow
 def test_a_changed_pin_or_a_moved_folder_is_installed_anew(project: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(project, moved, symlinks=True)
@@ -161,6 +162,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ],
     ids=["clean", "lint", "types", "test"],
 )
+@pytest.mark.slow
 def test_lint_types_and_tests_all_count(
     module: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str], code: str, tests: str, passes: bool
 ) -> None:

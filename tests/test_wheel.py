@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+pytestmark = pytest.mark.slow
+
 
 def call(*args: object, **options: object) -> str:
     command = [sys.executable, *map(str, args)]

@@ -35,6 +35,8 @@ CASES: list[dict[str, Any]] = [
     {"feedback": 0.6, "output_smoothing": 0.2, "auto_levels": 1, "saturation": 1.5, "input_smoothing": 0.2},
 ]
 
+BLENDED = [pytest.param(case, marks=pytest.mark.slow) for case in CASES if "blend" in case]
+
 
 def played(made: Steps, plan: Plan, values: dict[str, Any], frames: int = 3) -> list[np.ndarray]:
     """What `made` shows of some frames, `tint` between its two steps."""
@@ -83,7 +85,7 @@ def test_the_steps_show_what_the_pipeline_shows(values: dict[str, Any]) -> None:
         assert apart(played(steps(plan), plan, values), want) <= 3
 
 
-@pytest.mark.parametrize("values", CASES, ids=str)
+@pytest.mark.parametrize("values", [*(c for c in CASES if "blend" not in c), *BLENDED], ids=str)
 def test_compiled_whole_they_show_the_same(values: dict[str, Any]) -> None:
     """Traced without a break, with nothing of the tables that a capture could not upload."""
     plan = planned(values)

@@ -534,6 +534,7 @@ def test_a_plugin_that_cant_be_loaded_is_one_sentence(
         on_a_gpu()
 
 
+@pytest.mark.slow
 def test_the_export_for_a_gpu_is_in_half_precision() -> None:
     skip_missing("onnxruntime")
     import onnxruntime as ort

@@ -22,6 +22,7 @@ from l2s_node.train.examples import examples
 
 CPU = torch.device("cpu")
 SHAPE = (1, 1, 64, 128)
+OTHERS = [pytest.param(shape, marks=pytest.mark.slow) for shape in ((1, 1, 128, 128), (1, 1, 192, 64))]
 CARD = dataclasses.replace(SUBPIXEL, hash="0" * 64)
 
 pytestmark = pytest.mark.skipif(openvino.missing() is not None, reason="openvino isn't here")
@@ -64,7 +65,7 @@ def test_a_processor_without_8_bits_has_none(store: Prebuilt, monkeypatch: pytes
         built(CARD, store)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 64, 128), (1, 1, 128, 128), (1, 1, 192, 64)], ids=str)
+@pytest.mark.parametrize("shape", [SHAPE, *OTHERS], ids=str)
 def test_examples_are_like_a_shows_inputs(shape: tuple[int, int, int, int]) -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()

@@ -166,7 +166,7 @@ def test_resume_refuses_nothing_and_another_training(settings, monkeypatch):
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)])
 def test_a_weight_that_is_no_number_rolls_back_to_the_last_good_state(settings, monkeypatch, caplog, value):
     follow, steps = Nets.follow, []
 
@@ -338,6 +338,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(settings, change, sentence):
         loop.run(dataclasses.replace(settings, **change))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler warns of its own ways
 def test_a_compiled_step_learns_the_same(settings, monkeypatch):
     """By torch's own compiler up to, but without, making code: that is for GPUs and takes a minute."""

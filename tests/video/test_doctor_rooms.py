@@ -115,6 +115,7 @@ def test_what_never_comes_is_said(hall: Hall, monkeypatch: pytest.MonkeyPatch) -
 
 
 @needs_gl
+@pytest.mark.slow
 def test_the_lines_of_a_system_with_the_room(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
     """And of one that lacks its package."""
     monkeypatch.setattr(rooms, "TRIED", {hall.scheme: ("",)})
