@@ -15,7 +15,9 @@ def levels_of_logs() -> Iterator[None]:
     before = {name: logging.getLogger(name).level for name in (None, *logging.root.manager.loggerDict)}
     yield
     for name in (None, *logging.root.manager.loggerDict):
-        logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
+        logger, level = logging.getLogger(name), before.get(name, logging.NOTSET)
+        if logger.level != level:  # setting one empties the caches of all, which took longer than most tests
+            logger.setLevel(level)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
