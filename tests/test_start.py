@@ -152,6 +152,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "tests", "passes"),
     [
@@ -162,7 +163,6 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ],
     ids=["clean", "lint", "types", "test"],
 )
-@pytest.mark.slow
 def test_lint_types_and_tests_all_count(
     module: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str], code: str, tests: str, passes: bool
 ) -> None:
